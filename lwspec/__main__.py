@@ -1,0 +1,5 @@
+"""`python -m lwspec` is the command line."""
+
+from lwspec.cli import main
+
+raise SystemExit(main())

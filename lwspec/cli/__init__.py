@@ -1,0 +1,83 @@
+"""The command line: `main` reads the arguments, one module a verb does the work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from lwspec import __version__
+from lwspec.errors import LwspecError
+
+VERBS = {
+    "plan": "jobs, price against the budget, what changed since the last submit",
+    "submit": "run what the plan lacks",
+    "status": "every job's state, progress, and what was spent",
+    "report": "tables, figures, numbers.tex and the paper, from the records",
+    "run": "submit here, wait, report",
+    "why": "from a table cell, macro or job to runs, commit, command, hardware",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser of every verb."""
+    whole = argparse.ArgumentParser(
+        prog="lwspec", description="Declare, price, run and publish bridge experiments."
+    )
+    whole.add_argument("--version", action="version", version=f"lwspec {__version__}")
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--db", type=Path, default=Path("results.db"), help="the database (default: results.db)"
+    )
+    shared.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="the run folders (default: runs)"
+    )
+    for name, help_text in VERBS.items():
+        verb = verbs.add_parser(name, help=help_text, description=help_text, parents=[shared])
+        _arguments(name, verb)
+    return whole
+
+
+def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
+    if name == "why":
+        verb.add_argument("ref", help=r"tables/main.tex:bridge/trec, \MainBridgeTrec, or a job id")
+        verb.add_argument("--spec", type=Path, help="default: the spec planned last")
+    elif name in ("plan", "run"):
+        verb.add_argument("spec", type=Path)
+    else:
+        verb.add_argument("spec", type=Path, nargs="?", help="default: the spec planned last")
+    if name in ("submit", "run"):
+        verb.add_argument("--executor", choices=["auto", "local"], default="auto")
+        verb.add_argument("--only", metavar="GLOB", help="jobs whose label matches, and their inputs")
+        verb.add_argument("--yes", action="store_true", help="agree beforehand to what has changed")
+        verb.add_argument("--wait", action="store_true", help="until all is done (local always waits)")
+    if name in ("report", "run"):
+        verb.add_argument("--paper", type=Path, default=Path("paper"), metavar="DIR")
+        verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")
+    if name in ("plan", "status", "why"):
+        verb.add_argument("--json", action="store_true")
+    if name == "status":
+        verb.add_argument("--watch", action="store_true", help="again every two seconds")
+        verb.add_argument("--rescan", action="store_true", help="look at finished jobs again")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        verb = import_module(f"lwspec.cli.{options.verb}")
+        status: int = verb.main(options)
+    except LwspecError as error:
+        print(f"lwspec: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("lwspec: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status

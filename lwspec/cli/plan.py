@@ -1,0 +1,143 @@
+"""`lwspec plan SPEC`: the jobs and their price, as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lwspec.cli.session import Session, open_session
+from lwspec.engine.evidence import PACKAGE, git_state
+from lwspec.engine.plan import Change, Plan, compare
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show the plan; exit 3 where it would cost more than is left."""
+    session = open_session(options.spec, options.db, options.runs)
+    change = change_since_submit(session)
+    if options.json:
+        print(json.dumps(plan_json(session, change), indent=1))
+    else:
+        show_plan(session, change)
+    session.memory.remember_shown(session.plan)
+    return 0 if session.plan.p90_hours <= session.plan.left_hours else 3
+
+
+def change_since_submit(session: Session) -> Change | None:
+    """How the plan differs from the one submitted last, or None where there is none."""
+    earlier = session.memory.submitted(session.loaded.spec.name)
+    return compare(session.plan, earlier["jobs"]) if earlier else None
+
+
+def show_plan(session: Session, change: Change | None) -> None:
+    """Print the plan for a person."""
+    plan, console = session.plan, Console(highlight=False, soft_wrap=True)
+    budget = plan.loaded.spec.budget
+    console.print(f"{_headline(plan)} · counted in {budget.gpu}, {budget.gpus} at once\n")
+    console.print(_table(plan))
+    console.print(
+        f"budget {budget.gpu_hours:.2f} · spent {plan.spent_hours:.2f} · "
+        f"this plan {plan.p50_hours:.2f} ({plan.p90_hours:.2f} reserved) · "
+        f"left {plan.left_hours - plan.p50_hours:.2f} · wall clock on {budget.gpus} about "
+        f"{_duration(plan.p50_hours / budget.gpus)}"
+    )
+    for name, text in _notes(session, change):
+        console.print(f"{name:<24}{escape(text)}")
+
+
+def _headline(plan: Plan) -> str:
+    code = git_state(PACKAGE.parent)
+    commit = "no commit" if code["git_sha"] is None else f"commit {code['git_sha'][:7]}"
+    clean = {True: " with uncommitted changes", False: " clean", None: ""}[code["dirty"]]
+    return f"[bold]{escape(plan.loaded.spec.name)}[/bold] · plan {plan.digest[:7]} · {commit}{clean}"
+
+
+def _table(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("experiment", "arms", "tasks"):
+        table.add_column(column, overflow="fold")
+    for column in ("seeds", "points", "jobs", "to run", "hours p50", "p90"):
+        table.add_column(column, justify="right")
+    table.add_column("from")
+    for row in plan.rows:
+        table.add_row(
+            escape(row.experiment),
+            escape(" ".join(row.arms)),
+            escape(" ".join(row.tasks)),
+            str(row.seeds),
+            str(row.points),
+            str(row.jobs),
+            str(row.to_run),
+            f"{row.p50_hours:.2f}",
+            f"{row.p90_hours:.2f}",
+            ", ".join(row.sources) or "all done",
+        )
+    total = (len(plan.expansion.jobs), len(plan.owed), plan.p50_hours, plan.p90_hours)
+    table.add_row(
+        "total", "", "", "", "", str(total[0]), str(total[1]), f"{total[2]:.2f}", f"{total[3]:.2f}"
+    )
+    return table
+
+
+def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
+    plan = session.plan
+    notes = []
+    if change is not None:
+        text = f"{len(change.new)} new · {len(change.changed)} changed · "
+        text += f"{len(change.gone)} gone · {change.kept} kept"
+        text += "".join(f"; {line}" for line in change.changed[:3])
+        notes.append(("since the last submit", text))
+    stale = {job: files for job, files in session.records.stale.items() if job in plan.states}
+    if stale:
+        files = sorted({file for changed in stale.values() for file in changed})
+        shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        notes.append(
+            ("stale", f"{len(stale)} done jobs ran code that has changed since ({shown})")
+        )
+    if plan.p90_hours > plan.left_hours:
+        over = plan.p90_hours - plan.left_hours
+        notes.append(("over budget", f"by {over:.2f} hours: fewer seeds, arms or epochs would fit"))
+    elif plan.owed:
+        notes.append(("next", "lwspec submit"))
+    else:
+        notes.append(("next", "everything is done: lwspec report --paper paper/"))
+    return notes
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+
+
+def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
+    """The plan for a program."""
+    plan = session.plan
+    return {
+        "spec": plan.loaded.spec.name,
+        "digest": plan.digest,
+        "unit": plan.loaded.spec.budget.gpu,
+        "budget_hours": plan.loaded.spec.budget.gpu_hours,
+        "spent_hours": plan.spent_hours,
+        "p50_hours": plan.p50_hours,
+        "p90_hours": plan.p90_hours,
+        "left_hours": plan.left_hours,
+        "experiments": [asdict(row) for row in plan.rows],
+        "jobs": [
+            {
+                "id": job.id,
+                "kind": job.kind,
+                "step": job.step,
+                "label": job.label,
+                "state": plan.states[job.id],
+                "owed": list(plan.owed.get(job.id, ())),
+                **({"price": asdict(plan.prices[job.id])} if job.id in plan.prices else {}),
+            }
+            for job in plan.expansion.jobs.values()
+        ],
+        "packs": [{"id": pack.id, "jobs": [j.id for j in pack.jobs]} for pack in plan.packs],
+        "since_submit": asdict(change) if change else None,
+    }

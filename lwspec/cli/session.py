@@ -1,0 +1,60 @@
+"""What every verb opens first: the spec, the run folders, the store, and the plan over them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lwspec.engine.ingest import Problem, ingest
+from lwspec.engine.load import LoadedSpec, load
+from lwspec.engine.locate import locate
+from lwspec.engine.plan import Plan, make_plan
+from lwspec.engine.records import Records, read_records
+from lwspec.engine.runfolder import Runs
+from lwspec.engine.store import Store
+from lwspec.engine.submit import PlanMemory
+from lwspec.errors import UsageError
+from lwspec.kernels.arms import declarations
+
+
+@dataclass(frozen=True)
+class Session:
+    """A spec held against what was recorded, at one moment."""
+
+    loaded: LoadedSpec
+    runs: Runs
+    store: Store
+    records: Records
+    plan: Plan
+    memory: PlanMemory
+    problems: list[Problem]
+
+
+def open_session(spec: Path | None, db: Path, runs: Path, *, rescan: bool = False) -> Session:
+    """Check the spec, ingest what is new, and plan. Writes nothing if the spec is wrong."""
+    folder = Runs(runs)
+    memory = PlanMemory(folder)
+    path = spec or _planned_last(memory)
+    arms = declarations()
+    loaded = load(path, arms)
+    located = locate(loaded, runs / "cache" / "fingerprints.json")
+    store = Store(db)
+    problems = ingest(folder, store, rescan)
+    for problem in problems:
+        print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
+    records = read_records(store)
+    plan = make_plan(loaded, arms, located, records)
+    return Session(loaded, folder, store, records, plan, memory, problems)
+
+
+def _planned_last(memory: PlanMemory) -> Path:
+    path = memory.last_spec()
+    if path is None:
+        raise UsageError("no spec is named and none was planned here", remedy="lwspec plan SPEC")
+    try:
+        shown = path.relative_to(Path.cwd())
+    except ValueError:
+        shown = path
+    print(f"spec {shown}, planned last here")
+    return shown

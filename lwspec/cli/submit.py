@@ -1,0 +1,148 @@
+"""`lwspec submit [SPEC]`: run what the plan lacks, exactly as it was shown."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import signal
+import sys
+from types import FrameType
+
+from rich.console import Console
+
+from lwspec.cli.plan import change_since_submit, show_plan
+from lwspec.cli.progress import observer
+from lwspec.cli.session import Session, open_session
+from lwspec.engine.ingest import ingest
+from lwspec.engine.job import Job
+from lwspec.engine.local import LocalExecutor
+from lwspec.engine.pack import in_order, packs
+from lwspec.engine.plan import Plan, compare
+from lwspec.engine.states import State, blockers, states
+from lwspec.engine.submit import write_jobs
+from lwspec.errors import BudgetError, UsageError
+from lwspec.engine.records import read_records
+
+
+def main(options: argparse.Namespace) -> int:
+    """Submit; 0 when everything asked for is done, 1 when a job failed."""
+    session = open_session(options.spec, options.db, options.runs)
+    return submit(session, only=options.only, agreed=options.yes)
+
+
+def submit(session: Session, *, only: str | None, agreed: bool) -> int:
+    """Run what is missing on this machine."""
+    plan = session.plan
+    _hold_to_what_was_shown(session, agreed)
+    wanted = _wanted(plan, only)
+    if not wanted:
+        print("everything is done: nothing to run")
+        session.memory.remember_submitted(plan)
+        ingest(session.runs, session.store)
+        return 0
+    reserved = sum(plan.prices[job].p90_hours for job in wanted)
+    if reserved > plan.left_hours:
+        raise BudgetError(
+            f"these {len(wanted)} jobs reserve {reserved:.2f} hours; the budget has "
+            f"{max(0.0, plan.left_hours):.2f} of {plan.loaded.spec.budget.gpu_hours:.2f} left",
+            remedy="raise budget.gpu_hours, or choose fewer jobs with --only",
+        )
+    write_jobs(plan, session.runs, wanted)
+    session.memory.remember_submitted(plan)
+    _run_here(session, wanted)
+    return _summary(session, wanted)
+
+
+def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
+    """Ask before running anything but the plan that was shown last."""
+    plan, shown = session.plan, session.memory.shown(session.loaded.spec.name)
+    if shown is not None and shown["digest"] == plan.digest:
+        return
+    show_plan(session, change_since_submit(session))
+    session.memory.remember_shown(plan)
+    if shown is None or agreed:
+        return
+    change = compare(plan, shown["jobs"])
+    print("\nthe plan differs from the one shown last:")
+    lines = [*(f"  changed  {line}" for line in change.changed), *(f"  new  {x}" for x in change.new)]
+    lines += [f"  gone  {label}" for label in change.gone]
+    print("\n".join(lines[:20]) or "  the epochs of some fits")
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "the plan has changed since it was shown",
+            remedy="lwspec submit again to run the plan above, or --yes to agree beforehand",
+        )
+    if input("run this plan? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UsageError("not submitted", remedy="lwspec plan, then lwspec submit")
+
+
+def _wanted(plan: Plan, only: str | None) -> set[str]:
+    """The jobs to run: all that owe something, or those that match and their inputs."""
+    if only is None:
+        return set(plan.owed)
+    jobs = plan.expansion.jobs
+    matching = [j for j in jobs.values() if fnmatch.fnmatch(f"{j.kind} {j.label}", f"*{only}*")]
+    if not matching:
+        raise UsageError(f"no job matches {only!r}", remedy="lwspec status lists the labels")
+    wanted: set[str] = set()
+
+    def add(job: Job) -> None:
+        if job.id not in wanted:
+            wanted.add(job.id)
+            for source in job.inputs.values():
+                add(jobs[source])
+
+    for job in matching:
+        add(job)
+    return wanted & set(plan.owed)
+
+
+def _run_here(session: Session, wanted: set[str]) -> None:
+    """Run packs on this machine until none is left; the first Ctrl-C stops at checkpoints."""
+    plan = session.plan
+    todo = packs(in_order(plan.expansion.jobs, wanted))
+    executor = LocalExecutor(session.runs, todo, plan.left_hours)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        print("\nstopping at the next checkpoint; again to kill", file=sys.stderr)
+        executor.stop()
+
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with observer(plan.expansion.jobs, session.runs) as observe:
+            executor.run(observe)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    if executor.over_budget:
+        print("lwspec: the budget is spent: the rest was not started", file=sys.stderr)
+
+
+def _summary(session: Session, wanted: set[str]) -> int:
+    """Ingest, say what failed and why, and return the exit status."""
+    ingest(session.runs, session.store)
+    records, jobs = read_records(session.store), session.plan.expansion.jobs
+    owed = {
+        job.id: any(o not in records.taken.get(job.id, ()) for o in job.outputs)
+        for job in jobs.values()
+    }
+    found = states(jobs, owed, records.last)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for job in (jobs[id] for id in jobs if id in wanted):
+        state = found[job.id]
+        if state == State.FAILED:
+            last = records.attempts[job.id][-1]
+            console.print(f"failed   {job.kind} {job.label} [{last.outcome}]")
+            console.print(f"         {(last.message or '').strip()}")
+            log = session.runs.folder(job.id).path / f"attempt-{last.number}" / "log.txt"
+            console.print(f"         log: {log}")
+        elif state == State.BLOCKED:
+            names = ", ".join(root.label for root in blockers(job, jobs, found))
+            console.print(f"blocked  {job.kind} {job.label} by {names}")
+    done = sum(found[id] == State.DONE for id in wanted)
+    spent = sum(a.device_s for id in wanted for a in records.attempts.get(id, ())) / 3600
+    console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours")
+    if done < len(wanted):
+        console.print("next     lwspec submit runs what is missing")
+        return 1
+    return 0

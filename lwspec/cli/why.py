@@ -1,0 +1,42 @@
+"""`lwspec why REF`: the chain from a table entry, macro or job to what made it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from lwspec.cli.session import open_session
+from lwspec.report.evidence import read_evidence
+from lwspec.report.query import read_results
+from lwspec.report.why import explain
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the chain, for a person or as JSON."""
+    session = open_session(options.spec, options.db, options.runs)
+    evidence = read_evidence(session.store, session.plan)
+    results = read_results(session.store)
+    chain = explain(options.ref, session.plan, results, evidence, session.runs.path)
+    if options.json:
+        print(json.dumps(chain, indent=1))
+        return 0
+    for key, value in chain.items():
+        if key != "jobs":
+            print(f"{key:<9}{value}")
+    for job in chain["jobs"]:
+        _show(job)
+    return 0
+
+
+def _show(job: dict[str, Any]) -> None:
+    print(f"\n{job['kind']} {job['label']}  {job['job']}")
+    for output, metrics in job["metrics"].items():
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(f"  {output:<10}{shown}")
+    for name, lines in job["attempts"].items():
+        print(f"  {name}")
+        for label, text in lines.items():
+            print(f"    {label:<10}{text}")
+    for file, sha in job["files"].items():
+        print(f"  file      {file}  sha256 {sha[:12]}")

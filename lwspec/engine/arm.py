@@ -1,0 +1,60 @@
+"""What the engine knows of an arm: its name, settings and needs, without its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lwspec.engine.spec import Frozen
+
+Role = Literal["sender", "receiver"]
+
+
+class NoSettings(Frozen):
+    """For arms with nothing to set."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """An input that a `prepare` job makes once for every arm, seed and sweep point that asks.
+
+    `states` are the sender's hidden states at `layer`; `text` is what the sender writes on `prompt`.
+    """
+
+    step: Literal["states", "text"]
+    settings: Mapping[str, Any]
+
+
+def no_needs(settings: Frozen) -> tuple[Need, ...]:
+    """For arms whose jobs work from the texts alone."""
+    return ()
+
+
+def no_parameters(settings: Any, sender_width: int, receiver_width: int) -> int:
+    """For arms that train nothing."""
+    return 0
+
+
+@dataclass(frozen=True)
+class ArmDeclaration:
+    """One way for the receiver to get what the sender read, as the planner sees it."""
+
+    name: str
+    version: int
+    """Raised by the arm's author when its results change."""
+    regime: Literal["private", "shared", "reference"]
+    """The receiver never sees the context; it does; or there is no message at all: a bound."""
+    settings: type[Frozen] = NoSettings
+    needs: Callable[[Any], tuple[Need, ...]] = no_needs
+    reads: tuple[str, ...] = ()
+    """The fields of the task that it uses: no other field can change its results."""
+    models: tuple[Role, ...] = ()
+    """The frozen models that its own jobs load."""
+    trained: bool = False
+    epochs: bool = False
+    """Trained by the trainer's loop over epochs; otherwise solved in one step."""
+    seeded: bool = False
+    """Whether a seed can change it; an arm that is not seeded runs once, not once a seed."""
+    parameters: Callable[[Any, int, int], int] = no_parameters
+    """How many parameters it trains, from its settings and the two models' widths: for the price."""

@@ -1,0 +1,73 @@
+"""Content fingerprints of weights and data, so that identity never rests on a path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lwspec.engine.runfolder import write_json
+
+_CHUNK = 1 << 20
+_NOT_WEIGHTS = {".git", "README.md", ".gitattributes"}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a file or folder holds: a hash of its bytes, and how many lines."""
+
+    sha256: str
+    lines: int
+
+
+class Fingerprints:
+    """Fingerprints of local files, remembered by path, size and time of change.
+
+    The memory lies below the runs folder and can be deleted at any time.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, dict[str, str | int]] = {}
+        self._changed = False
+        if memory.exists():
+            try:
+                self._known = json.loads(memory.read_text())
+            except (OSError, ValueError):
+                self._known = {}
+
+    def of(self, path: Path) -> Fingerprint:
+        """The fingerprint of a file, or of all weights and tokenizer files of a folder."""
+        if path.is_dir():
+            files = sorted(
+                file
+                for file in path.rglob("*")
+                if file.is_file() and not _NOT_WEIGHTS & set(file.relative_to(path).parts)
+            )
+            whole = hashlib.sha256()
+            for file in files:
+                whole.update(f"{file.relative_to(path)} {self.of(file).sha256}\n".encode())
+            return Fingerprint(whole.hexdigest(), 0)
+        state = path.stat()
+        key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
+        if key not in self._known:
+            self._known[key] = asdict(_hash_file(path))
+            self._changed = True
+        known = self._known[key]
+        return Fingerprint(str(known["sha256"]), int(known["lines"]))
+
+    def save(self) -> None:
+        """Write the memory, if anything was added to it."""
+        if self._changed:
+            write_json(self._memory, self._known)
+            self._changed = False
+
+
+def _hash_file(path: Path) -> Fingerprint:
+    digest, lines = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            lines += chunk.count(b"\n")
+    return Fingerprint(digest.hexdigest(), lines)

@@ -1,0 +1,89 @@
+"""A job: one step of work behind cells, named by everything that can change its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+IDENTITY_VERSION = 1
+"""Raised when the meaning of an identity changes: every job then gets another id."""
+
+Kind = Literal["prepare", "fit", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One `prepare`, `fit` or `evaluate`, with the inputs it reads and the outputs it owes."""
+
+    id: str
+    kind: Kind
+    step: str
+    """What is prepared (toy, data, states, text), or the arm that is fitted or evaluated."""
+    settings: Mapping[str, Any]
+    """The resolved settings that can change its numbers; JSON."""
+    inputs: Mapping[str, str]
+    """Role to the id of the job that makes it."""
+    outputs: tuple[str, ...]
+    """What it owes, in order; a fit owes one per epoch, so more epochs extend it."""
+    label: str
+    """For people: not part of the identity."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where weights and data lie on this machine: evidence, not part of the identity."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the spec calls its task and models: for people, not part of the identity."""
+    gpus: int = 0
+    threads: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {**asdict(self), "outputs": list(self.outputs)}
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Job:
+        """A job from what `to_json` wrote, other keys ignored."""
+        names = Job.__dataclass_fields__
+        known = {key: value for key, value in raw.items() if key in names}
+        return Job(**{**known, "outputs": tuple(raw["outputs"])})
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def identity(kind: Kind, step: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """A job's id: its kind and 80 bits of a versioned hash over settings and inputs' ids."""
+    text = canonical([IDENTITY_VERSION, kind, step, settings, inputs])
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+def make_job(
+    kind: Kind,
+    step: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    *,
+    outputs: tuple[str, ...] = ("result",),
+    label: str,
+    places: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
+    gpus: int = 0,
+    threads: int = 1,
+) -> Job:
+    """A job with the id that its settings and inputs give it."""
+    return Job(
+        identity(kind, step, settings, inputs),
+        kind,
+        step,
+        settings,
+        inputs,
+        outputs,
+        label,
+        places or {},
+        names or {},
+        gpus,
+        threads,
+    )

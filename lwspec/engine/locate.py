@@ -1,0 +1,105 @@
+"""Where a spec's models and data lie and what they hold: the only look at the disk that planning takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lwspec.engine.expand import Located
+from lwspec.engine.fingerprint import Fingerprints
+from lwspec.engine.load import LoadedSpec
+from lwspec.engine.spec import Data, Model
+from lwspec.errors import nearest
+
+TOY_VERSION = 1
+"""Raised when the toy pair or the toy tasks change: what was made from the old ones is made anew."""
+
+TOY_ROWS = {"train": 2000, "test": 500}
+LOCAL_LOADERS = ("json", "csv", "parquet")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def locate(loaded: LoadedSpec, memory: Path) -> Located:
+    """Look up every model and data set of a spec, without opening weights or rows.
+
+    Local files are identified by the bytes they hold, hub ids by id and revision.
+    Raises SpecError for a path that is not there.
+    """
+    fingerprints = Fingerprints(memory)
+    models, model_paths = {}, {}
+    for name, model in loaded.spec.models.items():
+        models[name], model_paths[name] = _model(loaded, name, model, fingerprints)
+    data, data_paths, train_rows, test_rows = {}, {}, {}, {}
+    for name, task in loaded.spec.tasks.items():
+        data[name], data_paths[name], sizes = _data(loaded, name, task.data, fingerprints)
+        sources = {"train": task.splits.train, "validation": task.splits.validation}
+        for role, split in {**sources, "test": task.splits.test}.items():
+            if sizes and split.source not in sizes:
+                loaded.fail(
+                    ("tasks", name, "splits", role),
+                    f"the data of task {name!r} have no split {split.source!r}",
+                    near=nearest(split.source, sizes),
+                    to_do=f"choose among: {', '.join(sorted(sizes))}",
+                )
+        train_rows[name] = task.splits.train.rows or sizes.get(task.splits.train.source)
+        test_rows[name] = task.splits.test.rows or sizes.get(task.splits.test.source)
+    fingerprints.save()
+    return Located(models, data, model_paths, data_paths, train_rows, test_rows)
+
+
+def _model(
+    loaded: LoadedSpec, name: str, model: Model, fingerprints: Fingerprints
+) -> tuple[Mapping[str, Any], str]:
+    if model.toy is not None:
+        return {"toy": model.toy, "version": TOY_VERSION, "dtype": model.dtype}, ""
+    assert model.path is not None
+    folder = loaded.source.path.parent / model.path
+    if (folder / "config.json").exists():
+        weights = fingerprints.of(folder).sha256
+        return {"weights": weights, "dtype": model.dtype}, str(folder.resolve())
+    if not _HUB_ID.fullmatch(model.path) or folder.exists():
+        loaded.fail(
+            ("models", name, "path"),
+            f"there is no model folder {model.path!r} (with a config.json) beside the spec",
+            to_do="give a folder relative to the spec's own, or a hub id such as org/name",
+        )
+    return {"hub": model.path, "revision": model.revision, "dtype": model.dtype}, model.path
+
+
+def _data(
+    loaded: LoadedSpec, task: str, data: Data, fingerprints: Fingerprints
+) -> tuple[Mapping[str, Any], Mapping[str, str], dict[str, int | None]]:
+    """What identifies the rows, where they lie, and how many each source split has at most."""
+    if data.toy is not None:
+        return {"toy": data.toy, "version": TOY_VERSION}, {}, dict(TOY_ROWS)
+    assert data.path is not None
+    at = ("tasks", task, "data")
+    if data.path not in LOCAL_LOADERS:
+        if not _HUB_ID.fullmatch(data.path):
+            loaded.fail(
+                (*at, "path"),
+                f"{data.path!r} is neither a hub id nor one of {', '.join(LOCAL_LOADERS)}",
+                to_do='for local files: { path = "json", data_files = { train = "train.jsonl" } }',
+            )
+        hub = {"hub": data.path, "name": data.name, "revision": data.revision}
+        return hub, {"hub": data.path}, {}
+    if not data.data_files:
+        loaded.fail(at, f"data of path {data.path!r} need data_files", near="data_files")
+    hashes: dict[str, str] = {}
+    places: dict[str, str] = {}
+    sizes: dict[str, int | None] = {}
+    for split, name in data.data_files.items():
+        file = loaded.source.path.parent / name
+        if not file.is_file():
+            loaded.fail((*at, "data_files", split), f"there is no file {name!r} beside the spec")
+        fingerprint = fingerprints.of(file)
+        if fingerprint.sha256 in hashes.values():
+            loaded.fail(
+                (*at, "data_files", split),
+                f"the file of split {split!r} holds the same bytes as another split's: they overlap",
+            )
+        hashes[split], places[split] = fingerprint.sha256, str(file.resolve())
+        sizes[split] = fingerprint.lines + 1 if data.path == "json" else None
+    return {"loader": data.path, "files": hashes}, places, sizes

@@ -1,0 +1,61 @@
+"""Packs: which jobs run in one process, because they share frozen models or states."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lwspec.engine.job import Job, canonical
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Jobs that one process runs one after the other, inputs first; a lone job is a pack of one."""
+
+    id: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def label(self) -> str:
+        """For people: the first job and how many follow."""
+        more = f" +{len(self.jobs) - 1}" if len(self.jobs) > 1 else ""
+        return self.jobs[0].label + more
+
+    def waits_for(self) -> set[str]:
+        """The jobs outside the pack that must be done before it starts."""
+        inside = {job.id for job in self.jobs}
+        return {source for job in self.jobs for source in job.inputs.values()} - inside
+
+
+def packs(jobs: Sequence[Job]) -> list[Pack]:
+    """Group jobs, which come inputs first.
+
+    An evaluation joins the fit that it measures; evaluations without a fit are joined by data and
+    models, and so are the sender's passes over one task.
+    """
+    groups: dict[str, list[Job]] = {}
+    of_fit = {job.id for job in jobs if job.kind == "fit"}
+    for job in jobs:
+        groups.setdefault(_group(job, of_fit), []).append(job)
+    return [Pack(_pack_id(group), tuple(group)) for group in groups.values()]
+
+
+def _group(job: Job, fits: set[str]) -> str:
+    fit = job.inputs.get("fit")
+    if fit is not None and fit in fits:
+        return fit
+    if job.kind == "evaluate" and fit is None and "text" not in job.inputs:
+        return canonical(["evaluate", job.inputs["data"], job.settings["models"]])
+    if job.step in ("states", "text"):
+        return canonical(["sender", job.inputs["data"], job.settings["model"]])
+    return job.id
+
+
+def _pack_id(group: Sequence[Job]) -> str:
+    return hashlib.sha256(canonical([job.id for job in group]).encode()).hexdigest()[:16]
+
+
+def in_order(jobs: Mapping[str, Job], wanted: set[str]) -> list[Job]:
+    """The wanted jobs, inputs first."""
+    return [job for job in jobs.values() if job.id in wanted]

@@ -1,0 +1,224 @@
+"""The plan: what a spec asks for, what of it is done, what the rest costs, and what changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.expand import Expansion, Located, expand
+from lwspec.engine.job import Job, canonical
+from lwspec.engine.load import LoadedSpec
+from lwspec.engine.pack import Pack, in_order, packs
+from lwspec.engine.price import Facts, Measurement, Price, modelled_seconds, price
+from lwspec.engine.records import Records
+from lwspec.engine.shapes import shape_of
+from lwspec.engine.states import State, states
+
+ALLOWANCE_OVER_P90 = 2.0
+LEAST_ALLOWANCE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment of the plan: its jobs, those still to run, and their price."""
+
+    experiment: str
+    arms: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: int
+    points: int
+    jobs: int
+    to_run: int
+    p50_hours: float
+    p90_hours: float
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec expanded and held against the records."""
+
+    loaded: LoadedSpec
+    expansion: Expansion
+    states: Mapping[str, State]
+    owed: Mapping[str, tuple[str, ...]]
+    """Outputs that are missing, by job; only jobs that owe any."""
+    modelled_s: Mapping[str, float]
+    prices: Mapping[str, Price]
+    rows: tuple[Row, ...]
+    packs: tuple[Pack, ...]
+    spent_hours: float
+
+    @property
+    def p50_hours(self) -> float:
+        """What the missing jobs should cost."""
+        return sum(price.p50_hours for price in self.prices.values())
+
+    @property
+    def p90_hours(self) -> float:
+        """What is reserved for the missing jobs."""
+        return sum(price.p90_hours for price in self.prices.values())
+
+    @property
+    def left_hours(self) -> float:
+        """What the budget has left before the missing jobs."""
+        return self.loaded.spec.budget.gpu_hours - self.spent_hours
+
+    @property
+    def digest(self) -> str:
+        """Names the set of jobs and outputs: two plans with one digest run the same."""
+        listed = [[job.id, job.outputs] for job in self.expansion.jobs.values()]
+        return hashlib.sha256(canonical(sorted(listed)).encode()).hexdigest()[:20]
+
+    def allowance_s(self, job: Job) -> float:
+        """Device seconds after which a job stops itself."""
+        return max(ALLOWANCE_OVER_P90 * self.prices[job.id].p90_hours * 3600, LEAST_ALLOWANCE_S)
+
+
+def make_plan(
+    loaded: LoadedSpec,
+    arms: Mapping[str, ArmDeclaration],
+    located: Located,
+    records: Records,
+) -> Plan:
+    """Expand a spec and hold it against what was recorded."""
+    expansion = expand(loaded.spec, arms, located)
+    jobs = expansion.jobs
+    owed = {
+        job.id: missing
+        for job in jobs.values()
+        if (missing := tuple(o for o in job.outputs if o not in records.taken.get(job.id, ())))
+    }
+    found = states(jobs, {job: job in owed for job in jobs}, records.last)
+    facts = _facts(loaded, expansion, located)
+    modelled = {
+        job: modelled_seconds(jobs[job], arms, facts, outputs) for job, outputs in owed.items()
+    }
+    prices = _prices(loaded, expansion, modelled, records.history)
+    return Plan(
+        loaded,
+        expansion,
+        found,
+        owed,
+        modelled,
+        prices,
+        tuple(_rows(loaded, expansion, prices)),
+        tuple(packs(in_order(jobs, set(owed)))),
+        records.spent_hours(set(jobs)),
+    )
+
+
+def _prices(
+    loaded: LoadedSpec,
+    expansion: Expansion,
+    modelled: Mapping[str, float],
+    history: Sequence[Measurement],
+) -> dict[str, Price]:
+    """A price for each missing job; a declared price is shared out by modelled time."""
+    prices = {
+        job: price(expansion.jobs[job], seconds, history) for job, seconds in modelled.items()
+    }
+    for experiment in loaded.spec.experiment:
+        if experiment.gpu_hours is None:
+            continue
+        ids = [
+            job
+            for job in expansion.experiments[experiment.name]
+            if job in prices and prices[job].source == "modelled"
+        ]
+        whole = sum(modelled[job] for job in ids)
+        for job in ids:
+            hours = experiment.gpu_hours * modelled[job] / whole
+            prices[job] = Price(hours, 1.2 * hours, "declared")
+    return prices
+
+
+def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
+    shapes = {
+        canonical(model): shape_of(model, located.model_paths[name])
+        for name, model in located.models.items()
+    }
+    tasks = {job.id: job.names["task"] for job in expansion.jobs.values() if job.step == "data"}
+    train = {job: rows for job, task in tasks.items() if (rows := located.train_rows[task])}
+    test = {job: rows for job, task in tasks.items() if (rows := located.test_rows[task])}
+    return Facts(shapes, test, train, loaded.spec.budget.gpu)
+
+
+def _rows(
+    loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price]
+) -> list[Row]:
+    """One row an experiment; a job that two experiments share is priced in the first."""
+    rows, priced = [], set[str]()
+    for experiment in loaded.spec.experiment:
+        ids = [job for job in expansion.experiments[experiment.name] if job not in priced]
+        priced.update(ids)
+        todo = [prices[job] for job in ids if job in prices]
+        points = 1
+        for values in experiment.sweep.values():
+            points *= len(values)
+        rows.append(
+            Row(
+                experiment.name,
+                experiment.arms,
+                experiment.tasks,
+                len(experiment.seeds),
+                points,
+                len(ids),
+                len(todo),
+                sum(price.p50_hours for price in todo),
+                sum(price.p90_hours for price in todo),
+                tuple(sorted({price.source for price in todo})),
+            )
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Change:
+    """How the jobs of a plan differ from those of an earlier one."""
+
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    kept: int
+
+
+def compare(plan: Plan, earlier: Mapping[str, Mapping[str, object]]) -> Change:
+    """Compare by id, and by label where a job of one name got other settings."""
+    jobs = plan.expansion.jobs
+    was = {
+        str(record["label"]) + str(record["kind"]): record
+        for job, record in earlier.items()
+        if job not in jobs
+    }
+    new, changed = [], []
+    for job in jobs.values():
+        if job.id in earlier:
+            continue
+        before = was.pop(job.label + job.kind, None)
+        if before is None:
+            new.append(job.label)
+        else:
+            changed.append(f"{job.label}: {_difference(before, job)}")
+    gone = [str(record["label"]) for record in was.values()]
+    return Change(tuple(new), tuple(changed), tuple(gone), sum(job in earlier for job in jobs))
+
+
+def _difference(before: Mapping[str, object], job: Job) -> str:
+    """The settings that differ, as `key old -> new`."""
+    old, new = _flat(before["settings"]), _flat(job.to_json()["settings"])
+    differing = [
+        f"{key} {old.get(key)} -> {new.get(key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    return ", ".join(differing[:3]) or "its inputs changed"
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, Mapping):
+        parts = (_flat(inner, f"{prefix}{key}.") for key, inner in value.items())
+        return {key: inner for part in parts for key, inner in part.items()}
+    return {prefix.rstrip("."): list(value) if isinstance(value, tuple) else value}

@@ -1,0 +1,117 @@
+"""What a job will cost: measured where its like was run, else modelled from its arithmetic.
+
+Hours are counted in the spec's unit: one GPU of the kind that the budget names, or one process
+of a CPU.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.job import Job, canonical
+from lwspec.engine.shapes import Shape
+
+FLOPS = {"h100": 300e12, "h200": 300e12, "a100": 120e12, "cpu": 40e9}
+"""Assumed useful floating-point operations a second, by the unit of the budget."""
+
+SPREAD = 3.0
+"""p90 over p50 of a modelled price: how far the model is trusted."""
+
+START_S = 5.0
+"""Loading libraries and models."""
+
+SHORT_PROMPT_TOKENS = 24
+DEFAULT_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Price:
+    """Hours of one job, median and 90th percentile, and where the figure comes from."""
+
+    p50_hours: float
+    p90_hours: float
+    source: Literal["measured", "modelled", "declared"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One finished attempt: the modelled seconds of what it did, and the seconds it took."""
+
+    key: str
+    modelled_s: float
+    device_s: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What pricing knows of the models and data behind the jobs."""
+
+    shapes: Mapping[str, Shape]
+    """Canonical JSON of a model's identity to its shape."""
+    test_rows: Mapping[str, int]
+    """Data job id to its number of test rows, where known."""
+    train_rows: Mapping[str, int]
+    unit: str
+
+
+def price_key(job: Job) -> str:
+    """Jobs with one key cost alike for each modelled second: the history is kept by it."""
+    return f"{job.kind} {job.step}"
+
+
+def price(job: Job, modelled_s: float, history: Iterable[Measurement]) -> Price:
+    """The price of a job of so many modelled seconds, scaled by what its like has taken."""
+    ratios = sorted(
+        past.device_s / past.modelled_s for past in history if past.key == price_key(job)
+    )
+    if not ratios:
+        hours = modelled_s / 3600
+        return Price(hours, hours * SPREAD, "modelled")
+    p90 = ratios[-1] if len(ratios) < 10 else statistics.quantiles(ratios, n=10)[-1]
+    hours = modelled_s * statistics.median(ratios) / 3600
+    return Price(hours, max(hours * 1.2, modelled_s * p90 / 3600), "measured")
+
+
+def modelled_seconds(
+    job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts, outputs: Sequence[str]
+) -> float:
+    """Seconds that the outputs of a job should take on the budget's unit, from their arithmetic."""
+    return START_S + _flop(job, arms, facts, outputs) / FLOPS[facts.unit]
+
+
+def _flop(
+    job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts, outputs: Sequence[str]
+) -> float:
+    settings = job.settings
+    test_rows = facts.test_rows.get(job.inputs.get("data", ""), DEFAULT_ROWS)
+    if job.step == "toy":
+        return 1.0e12
+    if job.step == "data":
+        return 0.0
+    if job.kind == "prepare":
+        shape = _shape(settings["model"], facts)
+        rows = sum(1000 if output.startswith("train") else test_rows for output in outputs)
+        tokens = settings["max_prompt_tokens"] / 2 + 4 * settings.get("max_new_tokens", 0)
+        depth = settings.get("layer", shape.layers) / shape.layers
+        return 2 * shape.parameters * depth * tokens * rows
+    arm = arms[job.step]
+    readers = [_shape(model, facts) for model in settings["models"].values()]
+    reader = readers[-1] if readers else None
+    tokens = 128 if "query" not in arm.reads else SHORT_PROMPT_TOKENS
+    per_row = 2 * reader.parameters * tokens if reader else 0.0
+    if job.kind == "evaluate":
+        return per_row * min(settings["rows"] or test_rows, test_rows)
+    samples = facts.train_rows.get(job.inputs["data"], DEFAULT_ROWS)
+    wanted = settings["samples"].get("max") or settings["samples"].get("exactly")
+    samples = min(samples, wanted or samples)
+    width = reader.width if reader else 0
+    trainable = arm.parameters(arm.settings.model_validate(settings["arm_settings"]), width, width)
+    return (3 * per_row + 6 * trainable * SHORT_PROMPT_TOKENS) * samples * len(outputs)
+
+
+def _shape(model: Mapping[str, Any], facts: Facts) -> Shape:
+    return facts.shapes[canonical(model)]

@@ -1,0 +1,204 @@
+"""Run folders: the files by which jobs and the command line speak to each other.
+
+    runs/<job id>/job.json                  the resolved job, its allowance, the command that runs it
+    runs/<job id>/attempt-<n>/              made by exclusive mkdir: whoever makes it owns it
+        started.json events.jsonl log.txt exit.json
+        outputs/<output>.json               one finished output: its files by hash, its metrics
+    runs/<job id>/taken/<output>.json       a hard link to the first finished copy, for good
+
+A job is done when every output that it owes is taken. Nothing here is ever rewritten except
+job.json, whose list of outputs may grow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lwspec.engine.job import Job
+from lwspec.errors import RunFolderError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees either the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises RunFolderError where it is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError("the file is missing", where=str(path)) from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"unreadable: {error}", where=str(path)) from None
+    if not isinstance(value, dict):
+        raise RunFolderError("not a JSON object", where=str(path))
+    return value
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class AttemptFolder:
+    """One try at a job: written by the process that made the folder, and by no other."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        """1 for the first attempt."""
+        return int(self.path.name.removeprefix("attempt-"))
+
+    @property
+    def outputs(self) -> Path:
+        """Where the finished outputs' records lie."""
+        return self.path / "outputs"
+
+    def append_event(self, kind: str, **fields: Any) -> None:
+        """Add one line to events.jsonl."""
+        line = json.dumps({"time": time.time(), "event": kind, **fields}, allow_nan=True) + "\n"
+        with (self.path / "events.jsonl").open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Whole lines from byte `offset` on, and the offset after them.
+
+        A last line that was cut short, by a crash or because it is being written, is left for
+        later. A damaged line in the middle becomes an event of kind `unreadable`.
+        """
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return [], offset
+        with path.open("rb") as file:
+            file.seek(offset)
+            raw = file.read()
+        whole = raw[: raw.rfind(b"\n") + 1]
+        return [_event(line) for line in whole.splitlines()], offset + len(whole)
+
+    def started(self) -> dict[str, Any]:
+        """Who runs the attempt, where, with what evidence; empty where it died before saying."""
+        path = self.path / "started.json"
+        return read_json(path) if path.exists() else {}
+
+    def ended(self) -> dict[str, Any] | None:
+        """The exit record, or None while there is none."""
+        path = self.path / "exit.json"
+        return read_json(path) if path.exists() else None
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"event": "unreadable", "bytes": len(line)}
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """All attempts at one job, and which of their outputs were taken."""
+
+    path: Path
+
+    def job(self) -> Job:
+        """The job as it was submitted."""
+        return Job.from_json(self.record())
+
+    def record(self) -> dict[str, Any]:
+        """job.json: the job with its allowance and its command."""
+        return read_json(self.path / "job.json")
+
+    def attempts(self) -> list[AttemptFolder]:
+        """Every attempt, oldest first."""
+        found = [AttemptFolder(path) for path in self.path.glob("attempt-*") if path.is_dir()]
+        return sorted(found, key=lambda attempt: attempt.number)
+
+    def begin_attempt(self) -> AttemptFolder:
+        """Make the next attempt's folder; two processes never get the same one."""
+        number = max((attempt.number for attempt in self.attempts()), default=0)
+        while True:
+            number += 1
+            path = self.path / f"attempt-{number}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            (path / "outputs").mkdir()
+            return AttemptFolder(path)
+
+    def taken(self) -> dict[str, dict[str, Any]]:
+        """The outputs that count, by name; each says which attempt made it."""
+        return {path.stem: read_json(path) for path in sorted((self.path / "taken").glob("*.json"))}
+
+    def take(self, attempt: AttemptFolder, output: str, record: Mapping[str, Any]) -> bool:
+        """Offer a finished output; False where another attempt's copy was taken before."""
+        mine = attempt.outputs / f"{output}.json"
+        write_json(mine, {"attempt": attempt.number, "output": output, **record})
+        return self._link(mine)
+
+    def take_finished(self) -> None:
+        """Take what an attempt finished but died before offering."""
+        for attempt in self.attempts():
+            for mine in sorted(attempt.outputs.glob("*.json")):
+                if not (self.path / "taken" / mine.name).exists():
+                    self._link(mine)
+
+    def _link(self, mine: Path) -> bool:
+        chosen = self.path / "taken"
+        chosen.mkdir(exist_ok=True)
+        try:
+            os.link(mine, chosen / mine.name)
+        except FileExistsError:
+            return False
+        return True
+
+    def owed(self, job: Job) -> list[str]:
+        """The outputs of `job` that nobody has finished."""
+        taken = self.path / "taken"
+        return [output for output in job.outputs if not (taken / f"{output}.json").exists()]
+
+    def file(self, output: str, name: str) -> Path:
+        """The path of a file that belongs to a taken output; raises RunFolderError if changed."""
+        record = read_json(self.path / "taken" / f"{output}.json")
+        path = self.path / f"attempt-{record['attempt']}" / name
+        if name not in record["files"] or not path.exists():
+            raise RunFolderError(f"the output {output!r} has no file {name!r}", where=str(path))
+        return path
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The folder that holds every job's folder."""
+
+    path: Path
+
+    def folder(self, job_id: str) -> JobFolder:
+        """The folder of one job, whether it exists or not."""
+        return JobFolder(self.path / job_id)
+
+    def folders(self) -> Iterator[JobFolder]:
+        """Every job that was ever submitted here."""
+        for kind in ("prepare", "fit", "evaluate"):
+            for path in sorted(self.path.glob(f"{kind}-*")):
+                if (path / "job.json").exists():
+                    yield JobFolder(path)

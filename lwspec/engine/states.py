@@ -1,0 +1,73 @@
+"""What state a job is in: a pure table over what its folder and its host say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lwspec.engine.job import Job
+
+
+class State(StrEnum):
+    """A job's state. Only DONE and FAILED last; the rest can change by itself or by `submit`."""
+
+    DONE = "done"
+    RUNNING = "running"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class LastAttempt:
+    """The newest attempt of a job: how it ended, or whether its process still lives."""
+
+    outcome: str | None
+    alive: bool
+
+
+RESUMABLE = ("stopped", "killed")
+"""Outcomes that say nothing against the job: it was stopped from outside."""
+
+
+def job_state(owed: bool, last: LastAttempt | None, blocked: bool) -> State:
+    """The state of one job.
+
+    `owed` says whether an output is missing, `blocked` whether an input of it failed.
+    """
+    if not owed:
+        return State.DONE
+    if last is not None and last.alive:
+        return State.RUNNING
+    if blocked:
+        return State.BLOCKED
+    if last is None or last.outcome == "finished":
+        return State.WAITING
+    if last.outcome is None or last.outcome in RESUMABLE:
+        return State.INTERRUPTED
+    return State.FAILED
+
+
+def states(
+    jobs: Mapping[str, Job], owed: Mapping[str, bool], last: Mapping[str, LastAttempt]
+) -> dict[str, State]:
+    """The state of every job; `jobs` come inputs first."""
+    found: dict[str, State] = {}
+    for job in jobs.values():
+        stuck = (State.FAILED, State.BLOCKED)
+        blocked = any(found.get(source) in stuck for source in job.inputs.values())
+        found[job.id] = job_state(owed[job.id], last.get(job.id), blocked)
+    return found
+
+
+def blockers(job: Job, jobs: Mapping[str, Job], found: Mapping[str, State]) -> list[Job]:
+    """The failed jobs that keep a blocked one from running."""
+    roots: list[Job] = []
+    for source in job.inputs.values():
+        if found.get(source) == State.FAILED:
+            roots.append(jobs[source])
+        elif found.get(source) == State.BLOCKED:
+            roots += blockers(jobs[source], jobs, found)
+    return roots

@@ -1,0 +1,197 @@
+"""results.db: what the run folders say, in tables that a person can query.
+
+Only the command line opens it; jobs never do. It can be deleted and is rebuilt from `runs/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from lwspec import __version__
+from lwspec.errors import StoreError
+
+SCHEMA_VERSION = 1
+LOCK_WAIT_S = 60
+
+metadata = MetaData()
+
+about = Table(
+    "about",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("step", String, nullable=False),
+    Column("label", String, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    Column("folder_mtime_ns", BigInteger, nullable=False),
+    Column("settled", Boolean, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("outcome", String),
+    Column("message", String),
+    Column("host", String),
+    Column("hardware", String),
+    Column("git_sha", String),
+    Column("dirty", Boolean),
+    Column("command", String),
+    Column("wall_s", Float),
+    Column("device_s", Float),
+    Column("peak_bytes", BigInteger),
+    Column("modelled_s", Float),
+    Column("progress", JSON),
+    Column("evidence", JSON),
+    Column("events_read", BigInteger, nullable=False),
+)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("output", String, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("taken_at", Float, nullable=False),
+    Column("files", JSON, nullable=False),
+    Column("facts", JSON, nullable=False),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("output", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Float, nullable=False),
+)
+
+points = Table(
+    "points",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("value", Float),
+)
+
+cells = Table(
+    "cells",
+    metadata,
+    Column("plan", String, primary_key=True),
+    Column("experiment", String, primary_key=True),
+    Column("arm", String, primary_key=True),
+    Column("task", String, primary_key=True),
+    Column("seed", BigInteger, primary_key=True),
+    Column("point", String, primary_key=True),
+    Column("fit", String),
+    Column("evaluate", String, nullable=False),
+)
+
+
+class Store:
+    """The database, opened and checked; `write` and `read` give connections to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = _engine(path)
+        try:
+            self._open()
+        except (DatabaseError, OperationalError) as error:
+            raise StoreError(
+                f"cannot open the database: {error.orig}",
+                where=str(path),
+                remedy="move it away: `lwspec status` rebuilds it from the run folders",
+            ) from None
+
+    def _open(self) -> None:
+        if inspect(self._engine).has_table("about"):
+            with self.read() as connection:
+                version = connection.scalar(
+                    select(about.c.value).where(about.c.key == "schema_version")
+                )
+            if version != str(SCHEMA_VERSION):
+                raise StoreError(
+                    f"the database has schema {version}; this lwspec {__version__} knows "
+                    f"schema {SCHEMA_VERSION}",
+                    where=str(self.path),
+                    remedy="install the lwspec that wrote it, or move it away: "
+                    "`lwspec status` rebuilds it from the run folders",
+                )
+            return
+        with self.write() as connection:
+            if not inspect(connection).has_table("about"):
+                metadata.create_all(connection)
+                connection.execute(
+                    insert(about),
+                    [
+                        {"key": "schema_version", "value": str(SCHEMA_VERSION)},
+                        {"key": "written_by", "value": f"lwspec {__version__}"},
+                    ],
+                )
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock from its beginning."""
+        with self._engine.connect().execution_options(lwspec_write=True) as connection:
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that reads one consistent state."""
+        with self._engine.connect() as connection:
+            yield connection
+
+
+def _engine(path: Path) -> Engine:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": LOCK_WAIT_S})
+
+    @event.listens_for(engine, "connect")
+    def _no_implicit_begin(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("lwspec_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

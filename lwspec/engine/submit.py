@@ -1,0 +1,125 @@
+"""Intent on disk: what is written before anything starts, so that nothing rests on memory."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lwspec.engine.job import Job
+from lwspec.engine.pack import Pack
+from lwspec.engine.plan import Plan
+from lwspec.engine.runfolder import Runs, read_json, write_json
+
+
+def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
+    """The command that runs jobs by hand."""
+    folders = [str(runs.folder(job.id).path) for job in jobs]
+    return [sys.executable, "-m", "lwspec.kernels.run", *folders]
+
+
+def write_jobs(plan: Plan, runs: Runs, wanted: set[str]) -> None:
+    """Write job.json for every job that will run; a fit's list of epochs only grows."""
+    for job in plan.expansion.jobs.values():
+        if job.id not in wanted:
+            continue
+        folder = runs.folder(job.id)
+        path = folder.path / "job.json"
+        outputs = job.outputs
+        if path.exists():
+            outputs = max(outputs, folder.job().outputs, key=len)
+        record: dict[str, Any] = {
+            **job.to_json(),
+            "outputs": list(outputs),
+            "spec": plan.loaded.spec.name,
+            "allowance_s": plan.allowance_s(job),
+            "modelled_s": plan.modelled_s[job.id],
+            "command": shlex.join(command_of(runs, [job])),
+        }
+        write_json(path, record)
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """What is remembered of a plan that was shown or submitted."""
+    return {
+        "spec": plan.loaded.spec.name,
+        "spec_path": str(plan.loaded.source.path.resolve()),
+        "digest": plan.digest,
+        "at": time.time(),
+        "jobs": {
+            job.id: {
+                "kind": job.kind,
+                "label": job.label,
+                "settings": job.to_json()["settings"],
+                "outputs": list(job.outputs),
+            }
+            for job in plan.expansion.jobs.values()
+        },
+        "cells": [
+            {
+                "experiment": cell.experiment,
+                "arm": cell.arm,
+                "task": cell.task,
+                "seed": cell.seed,
+                "point": dict(cell.point),
+                "fit": cell.fit,
+                "evaluate": cell.evaluate,
+            }
+            for cell in plan.expansion.cells
+        ],
+    }
+
+
+class PlanMemory:
+    """Which plan was shown last, and which was submitted last, for each spec."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._folder = runs.path / "plans"
+
+    def remember_shown(self, plan: Plan) -> None:
+        """The plan that `submit` will be held to."""
+        write_json(self._folder / f"{plan.loaded.spec.name}.shown.json", plan_record(plan))
+        write_json(
+            self._folder / "last.json",
+            {"spec": plan.loaded.spec.name, "spec_path": str(plan.loaded.source.path.resolve())},
+        )
+
+    def remember_submitted(self, plan: Plan) -> None:
+        """The plan that later ones are compared with."""
+        write_json(self._folder / f"{plan.loaded.spec.name}.submitted.json", plan_record(plan))
+
+    def shown(self, spec: str) -> dict[str, Any] | None:
+        """The plan of this spec that was shown last."""
+        return self._read(f"{spec}.shown.json")
+
+    def submitted(self, spec: str) -> dict[str, Any] | None:
+        """The plan of this spec that was submitted last."""
+        return self._read(f"{spec}.submitted.json")
+
+    def last_spec(self) -> Path | None:
+        """The spec that was planned last here."""
+        last = self._read("last.json")
+        return Path(last["spec_path"]) if last else None
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self._folder / name
+        return read_json(path) if path.exists() else None
+
+
+def write_allocation(runs: Runs, pack: Pack, where: str) -> Path:
+    """The intent to run a pack, on disk before its process starts; its cost is added after."""
+    folder = runs.path / "packs" / pack.id
+    number = len(list(folder.glob(f"allocation-{where}-*.json"))) + 1
+    path = folder / f"allocation-{where}-{number}.json"
+    write_json(
+        path,
+        {
+            "jobs": [job.id for job in pack.jobs],
+            "command": shlex.join(command_of(runs, pack.jobs)),
+            "intended_at": time.time(),
+        },
+    )
+    return path

@@ -1,0 +1,94 @@
+"""TOML text with positions: where in the file a key stands, for errors.
+
+The standard library parses; tree-sitter, loaded only once something is wrong, finds the place.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lwspec.errors import SpecError
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+Path = tuple[str | int, ...]
+
+
+def parse(text: str, file: str) -> dict[str, Any]:
+    """Parse TOML; a syntax error becomes a SpecError with file, line and column."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
+        what, where = (found[1], f"{file}:{found[2]}:{found[3]}") if found else (str(error), file)
+        raise SpecError(f"not TOML: {what}", where=where) from None
+
+
+def position(text: str, file: str, path: Sequence[str | int]) -> str:
+    """`file:line:column` of the key at `path`, or of its nearest parent that is written down."""
+    import tree_sitter_toml
+    from tree_sitter import Language, Parser
+
+    root = Parser(Language(tree_sitter_toml.language())).parse(text.encode()).root_node
+    places = dict(_document(root))
+    wanted = tuple(path)
+    while wanted and wanted not in places:
+        wanted = wanted[:-1]
+    node = places.get(wanted)
+    line, column = (node.start_point.row + 1, node.start_point.column + 1) if node else (1, 1)
+    return f"{file}:{line}:{column}"
+
+
+def _document(root: Node) -> Iterator[tuple[Path, Node]]:
+    counts: dict[Path, int] = {}
+    for child in root.named_children:
+        if child.type == "pair":
+            yield from _pair(child, ())
+        elif child.type in ("table", "table_array_element"):
+            path: Path = ()
+            for part in _key(child.named_children[0]):
+                path += (part,)
+                if path in counts:
+                    path += (counts[path] - 1,)
+            if child.type == "table_array_element":
+                if path and isinstance(path[-1], int):
+                    path = path[:-1]
+                counts[path] = counts.get(path, 0) + 1
+                path += (counts[path] - 1,)
+            yield path, child.named_children[0]
+            for pair in child.named_children[1:]:
+                if pair.type == "pair":
+                    yield from _pair(pair, path)
+
+
+def _pair(pair: Node, parent: Path) -> Iterator[tuple[Path, Node]]:
+    key, value = pair.named_children[0], pair.named_children[1]
+    path = parent
+    for part in _key(key):
+        path += (part,)
+        yield path, key
+    yield from _value(value, path)
+
+
+def _value(value: Node, path: Path) -> Iterator[tuple[Path, Node]]:
+    children = [child for child in value.named_children if child.type != "comment"]
+    if value.type == "inline_table":
+        for child in children:
+            yield from _pair(child, path)
+    elif value.type == "array":
+        for index, child in enumerate(children):
+            yield (*path, index), child
+            yield from _value(child, (*path, index))
+
+
+def _key(node: Node) -> tuple[str, ...]:
+    if node.type == "dotted_key":
+        return tuple(part for child in node.named_children for part in _key(child))
+    text = (node.text or b"").decode()
+    if node.type == "quoted_key":
+        return (next(iter(tomllib.loads(f"{text} = 0"))),)
+    return (text,)

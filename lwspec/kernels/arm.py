@@ -1,0 +1,77 @@
+"""The arm interface: the parts in which one way of communicating differs from another.
+
+The trainer and the evaluator own every loop; an arm supplies functions. What crosses from sender
+to receiver is what `message` returns and nothing else: `present` gets the context only where the
+arm's declared regime says that the receiver sees it.
+
+This module and the arms' files import no torch when they are read, so that planning stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lwspec.engine.arm import ArmDeclaration
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lwspec.kernels.reader import Reader
+
+Message: TypeAlias = "Sequence[Tensor] | Sequence[str]"
+"""One a row: soft tokens [soft_tokens, receiver_width], or text."""
+
+Prompt: TypeAlias = "Sequence[Sequence[int] | Tensor]"
+"""What a model runs on, in segments: token ids, or embeddings [tokens, width]."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the sender's side has for some rows."""
+
+    contexts: Sequence[str]
+    states: Sequence[Tensor] | None = None
+    """Hidden states of the sender, each [tokens, sender_width]."""
+    texts: Sequence[str] | None = None
+    """What the sender wrote."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a job has built around an arm before the first row."""
+
+    settings: Any
+    task: Mapping[str, Any]
+    """The task's fields that the arm declared it reads."""
+    reader: Reader | None
+    """The frozen model that answers; None for arms that need none."""
+    sender_width: int | None
+    module: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A model that is fitted in one step: its weights, and what was learnt about the fit."""
+
+    weights: Mapping[str, Tensor]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A declaration with the functions behind it; what an arm does not need stays None."""
+
+    declaration: ArmDeclaration
+    build: Callable[[Setup], nn.Module] | None = None
+    """Its trainable module, initialised from torch's seeded generator."""
+    message: Callable[[Setup, Batch], Message] | None = None
+    present: Callable[[Setup, Any, str | None], Prompt] | None = None
+    """One row's message, and its context where the regime allows, to what the reader runs on."""
+    loss: Callable[[Setup, Message], Tensor] | None = None
+    """A term beside the answer's cross-entropy."""
+    solve: Callable[[Setup, Batch, Sequence[int], int], Solved] | None = None
+    """Fit in one step from all training rows, their labels and the number of labels."""
+    predict: Callable[[Setup, Mapping[str, Tensor], Batch], Tensor] | None = None
+    """Log-probabilities [rows, labels] without any reader."""

@@ -1,0 +1,113 @@
+"""The LatentWire bridge: a perceiver turns the sender's hidden states into M soft tokens.
+
+The receiver runs on [BOS][query][soft tokens] and answers. Loss: cross-entropy of the answer and
+its end token, plus `diversity` times the mean cosine between messages of one batch (recipe V4 of
+LatentWire, apr16/telepathy/train_telepathy.py). Deviations: the width is a setting, the bridge's
+weights are float32, and the beginning-of-text token is kept, as in every prompt here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import Field
+
+from lwspec.engine.arm import ArmDeclaration, Need
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Batch, Message, Prompt, Setup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Settings(Frozen):
+    """What a spec may set in `bridge = { ... }`."""
+
+    layer: Annotated[int, Field(ge=0)]
+    """The sender's layer whose output is read: 0 is the embeddings."""
+    latents: Positive = 8
+    """Soft tokens, M."""
+    width: Positive = 512
+    depth: Positive = 2
+    heads: Positive = 8
+    diversity: Annotated[float, Field(ge=0)] = 0.1
+
+
+def needs(settings: Settings) -> tuple[Need, ...]:
+    """The sender's states at one layer."""
+    return (Need("states", {"layer": settings.layer}),)
+
+
+def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
+    """Weights and biases of the perceiver."""
+    width = settings.width
+    attention = 4 * width * width + 4 * width
+    feed = 8 * width * width + 5 * width
+    block = 2 * attention + feed + 6 * width
+    enter = 0 if sender_width == width else (sender_width + 1) * width
+    leave = 0 if receiver_width == width else (width + 1) * receiver_width
+    return settings.latents * width + settings.depth * block + enter + leave + 1
+
+
+def build(setup: Setup) -> nn.Module:
+    """The perceiver, its output scaled to the receiver's embeddings."""
+    from lwspec.kernels.perceiver import Perceiver
+
+    assert setup.reader is not None and setup.sender_width is not None
+    settings: Settings = setup.settings
+    return Perceiver(
+        setup.sender_width,
+        setup.reader.width,
+        width=settings.width,
+        latents=settings.latents,
+        depth=settings.depth,
+        heads=settings.heads,
+        rms=setup.reader.embedding_rms(),
+    )
+
+
+def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
+    """Soft tokens, each [latents, receiver_width], in float32."""
+    from lwspec.kernels.perceiver import pad_states
+
+    assert setup.module is not None and batch.states is not None
+    states, padding = pad_states(list(batch.states))
+    return list(setup.module(states, padding))
+
+
+def present(setup: Setup, message: Tensor, context: str | None) -> Prompt:
+    """[BOS][query][soft tokens]."""
+    assert setup.reader is not None and context is None
+    return [setup.reader.encode(setup.task["query"]), message]
+
+
+def loss(setup: Setup, messages: Message) -> Tensor:
+    """The diversity term."""
+    import torch
+
+    from lwspec.kernels.perceiver import batch_similarity
+
+    stacked = torch.stack(list(cast("Sequence[Tensor]", messages)))
+    return cast("float", setup.settings.diversity) * batch_similarity(stacked)
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="bridge",
+        version=1,
+        regime="private",
+        settings=Settings,
+        needs=needs,
+        reads=("query", "answer"),
+        models=("receiver",),
+        trained=True,
+        epochs=True,
+        seeded=True,
+        parameters=parameters,
+    ),
+    build=build,
+    message=message,
+    present=present,
+    loss=loss,
+)

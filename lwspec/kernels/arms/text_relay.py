@@ -1,0 +1,61 @@
+"""The sender writes, the receiver reads what it wrote in place of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import field_validator
+
+from lwspec.engine.arm import ArmDeclaration, Need
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Batch, Prompt, Setup
+
+
+class Settings(Frozen):
+    """What a spec may set in `text_relay = { ... }`."""
+
+    prompt: str
+    """What the sender is asked, with {context}."""
+    max_new_tokens: Positive = 32
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_context(cls, prompt: str) -> str:
+        if "{context}" not in prompt:
+            raise ValueError("prompt holds no {context}: the sender would not see the text")
+        return prompt
+
+
+def needs(settings: Settings) -> tuple[Need, ...]:
+    """What the sender writes, greedily, on each test row."""
+    return (
+        Need("text", {"prompt": settings.prompt, "max_new_tokens": settings.max_new_tokens}),
+    )
+
+
+def message(setup: Setup, batch: Batch) -> Sequence[str]:
+    """The sender's text."""
+    assert batch.texts is not None
+    return batch.texts
+
+
+def present(setup: Setup, message: str, context: str | None) -> Prompt:
+    """The receiver's prompt around the sender's text."""
+    assert setup.reader is not None and context is None
+    prompt = setup.task["receiver_prompt"].replace("{context}", message)
+    return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="text_relay",
+        version=1,
+        regime="private",
+        settings=Settings,
+        needs=needs,
+        reads=("receiver_prompt", "answer", "max_prompt_tokens"),
+        models=("receiver",),
+    ),
+    message=message,
+    present=present,
+)

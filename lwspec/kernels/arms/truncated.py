@@ -1,0 +1,42 @@
+"""The receiver reads the first M of its own tokens of the text: the plainest message of that length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Batch, Prompt, Setup
+
+
+class Settings(Frozen):
+    """What a spec may set in `truncated = { ... }`."""
+
+    tokens: Positive = 8
+
+
+def message(setup: Setup, batch: Batch) -> Sequence[str]:
+    """The text of the first tokens."""
+    assert setup.reader is not None
+    return [setup.reader.first_tokens(text, setup.settings.tokens) for text in batch.contexts]
+
+
+def present(setup: Setup, message: str, context: str | None) -> Prompt:
+    """The receiver's prompt around the beginning of the text."""
+    assert setup.reader is not None and context is None
+    prompt = setup.task["receiver_prompt"].replace("{context}", message)
+    return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="truncated",
+        version=1,
+        regime="private",
+        settings=Settings,
+        reads=("receiver_prompt", "answer", "max_prompt_tokens"),
+        models=("receiver",),
+    ),
+    message=message,
+    present=present,
+)

@@ -1,0 +1,129 @@
+"""An attempt from the inside: events, progress, when to stop, and the outputs that it offers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lwspec.engine.job import Job
+from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, sha256_of
+
+PROGRESS_EVERY_S = 1.0
+CHECKPOINT_EVERY_S = 120.0
+
+
+class Stopped(Exception):
+    """The job ends before its work does; everything that it can resume from is on disk."""
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+@dataclass
+class StopFlag:
+    """Set by a signal, read between steps: nothing is interrupted half-way."""
+
+    number: int | None = None
+
+    def listen(self) -> None:
+        """Answer SIGTERM, SIGINT and SIGUSR2 (SLURM's warning) by setting the flag."""
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(name, self._set)
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+
+
+@dataclass
+class Attempt:
+    """What a kernel holds while it works on one job."""
+
+    job: Job
+    folder: AttemptFolder
+    runs: Runs
+    stop: StopFlag
+    allowance_s: float
+    spent_before_s: float = 0.0
+    """Device seconds of earlier attempts at the same allowance."""
+    begun: float = field(default_factory=time.monotonic)
+    _last_progress: float = 0.0
+    _last_checkpoint: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        """Where its files lie."""
+        return self.folder.path
+
+    @property
+    def job_folder(self) -> JobFolder:
+        """The job's folder, with the other attempts."""
+        return self.runs.folder(self.job.id)
+
+    def input(self, role: str) -> JobFolder:
+        """The folder of the job that made an input."""
+        return self.runs.folder(self.job.inputs[role])
+
+    def owed(self) -> list[str]:
+        """The outputs that nobody has finished yet."""
+        return self.job_folder.owed(self.job)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Add a line to events.jsonl."""
+        self.folder.append_event(kind, **fields)
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Say how far the work is; at most once a second reaches the disk."""
+        now = time.monotonic()
+        if now - self._last_progress >= PROGRESS_EVERY_S or done == total:
+            self._last_progress = now
+            self.event("progress", done=done, total=total, what=what)
+
+    def device_s(self) -> float:
+        """Device seconds of this attempt so far."""
+        return (time.monotonic() - self.begun) * max(1, self.job.gpus)
+
+    def why_stop(self) -> Stopped | None:
+        """The reason to stop at this step, if there is one."""
+        if self.stop.number is not None:
+            return Stopped("stopped", f"asked to stop by {signal.Signals(self.stop.number).name}")
+        if self.spent_before_s + self.device_s() > self.allowance_s:
+            return Stopped(
+                "allowance", f"spent its allowance of {self.allowance_s:.0f} device seconds"
+            )
+        return None
+
+    def check(self) -> None:
+        """Stop here if asked to: for work that has nothing to save half-way."""
+        reason = self.why_stop()
+        if reason is not None:
+            raise reason
+
+    def checkpoint_due(self) -> bool:
+        """Whether enough time has passed since the last checkpoint."""
+        if time.monotonic() - self._last_checkpoint < CHECKPOINT_EVERY_S:
+            return False
+        self._last_checkpoint = time.monotonic()
+        return True
+
+    def take(
+        self,
+        output: str,
+        files: list[Path],
+        metrics: Mapping[str, float | None],
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Offer a finished output: its files by hash, its numbers, and what else is to be known."""
+        record = {
+            "files": {str(path.relative_to(self.path)): sha256_of(path) for path in files},
+            "metrics": dict(metrics),
+            "facts": dict(facts),
+            "finished_at": time.time(),
+        }
+        taken = self.job_folder.take(self.folder, output, record)
+        self.event("output", output=output, taken=taken, metrics=record["metrics"])

@@ -1,0 +1,112 @@
+"""Checkpoints: complete or absent, checked by hash when read, and never pickled.
+
+    checkpoints/step-00000120/module.safetensors optimizer.safetensors state.json
+
+The folder is renamed into place once state.json, written last, holds the hashes of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lwspec.engine.runfolder import JobFolder, sha256_of
+from lwspec.errors import CheckpointError
+
+KEPT = 2
+
+
+@dataclass
+class Progress:
+    """How far a fit has come: the epoch it is in, and what it has summed up of it."""
+
+    epoch: int = 1
+    step_in_epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
+    """Write tensors and return the file's hash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
+    return sha256_of(path)
+
+
+def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read tensors. Raises CheckpointError where the file is unreadable or has changed."""
+    try:
+        if sha256 is not None and sha256_of(path) != sha256:
+            raise CheckpointError("the weights have changed since they were recorded", where=str(path))
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read weights: {error}", where=str(path)) from None
+
+
+def save_checkpoint(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> Path:
+    """Write a complete checkpoint below `folder` and drop all but the newest."""
+    place = folder / f"step-{progress.step:08d}"
+    scratch = folder / f".step-{progress.step:08d}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    files = {
+        "module.safetensors": save_weights(scratch / "module.safetensors", module.state_dict()),
+        "optimizer.safetensors": save_weights(
+            scratch / "optimizer.safetensors", _optimizer_tensors(optimizer)
+        ),
+    }
+    state = {"progress": asdict(progress), "files": files}
+    (scratch / "state.json").write_text(json.dumps(state))
+    shutil.rmtree(place, ignore_errors=True)
+    scratch.rename(place)
+    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+        shutil.rmtree(old)
+    return place
+
+
+def complete_checkpoints(job: JobFolder) -> list[Path]:
+    """Every checkpoint of every attempt, the furthest first."""
+    found = [path for a in job.attempts() for path in (a.path / "checkpoints").glob("step-*")]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def load_checkpoint(
+    place: Path, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Restore weights and optimiser. Raises CheckpointError, with nothing restored, if damaged."""
+    try:
+        state = json.loads((place / "state.json").read_text())
+        progress, files = Progress(**state["progress"]), state["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"unreadable: {error}", where=str(place)) from None
+    weights = load_weights(place / "module.safetensors", files["module.safetensors"])
+    tensors = load_weights(place / "optimizer.safetensors", files["optimizer.safetensors"])
+    module.load_state_dict(weights)
+    _restore_optimizer(optimizer, tensors)
+    return progress
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

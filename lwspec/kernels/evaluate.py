@@ -1,0 +1,229 @@
+"""The evaluator: one way of scoring for every arm, split and control.
+
+Each label's whole answer is scored by its log-probability; beside it the reader writes freely, and
+what it wrote counts only where it is exactly one of the answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import torch
+from pyarrow import parquet
+
+from lwspec.engine.runfolder import read_json, write_json
+from lwspec.kernels import wire
+from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.checkpoint import load_weights
+from lwspec.kernels.items import Items, open_items
+from lwspec.kernels.metrics import classification_metrics, parse_answer
+from lwspec.kernels.sender import by_length
+from lwspec.kernels.setup import Answer, answers_of, open_setup, present_all
+
+VALIDATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of one split, in the order of its rows."""
+
+    label_logprobs: list[list[float]]
+    predicted: list[int]
+    written: list[str] | None
+    message_bytes: list[int] | None
+    metrics: dict[str, float]
+
+
+def score(
+    attempt: Attempt,
+    arm: Arm,
+    setup: Setup,
+    items: Items,
+    answer: Answer,
+    *,
+    batch_size: int = VALIDATION_BATCH,
+    precision: str | None = None,
+    write: bool = False,
+) -> Scored:
+    """Score every row; with `precision`, messages pass through bytes first."""
+    reader = setup.reader
+    assert reader is not None
+    rows = len(items.rows)
+    logprobs: list[list[float]] = [[] for _ in range(rows)]
+    first = [-1] * rows
+    written, sizes = [""] * rows, [0] * rows
+    longest = max(len(ids) for ids in answer.ids) + 1 if write else 0
+    done = 0
+    for indices in by_length([len(row.context) for row in items.rows], batch_size):
+        attempt.check()
+        batch = items.batch(indices)
+        messages: Sequence[Any] = [None] * len(indices)
+        if arm.message is not None:
+            with torch.no_grad():
+                messages = arm.message(setup, batch)
+            if precision is not None:
+                messages, lengths = wire.send(messages, precision)
+                for index, length in zip(indices, lengths, strict=True):
+                    sizes[index] = length
+        prompts = present_all(arm, setup, messages, batch.contexts)
+        said = reader.answer(prompts, answer.ids, longest)
+        for place, index in enumerate(indices):
+            logprobs[index] = said.label_logprobs[place].tolist()
+            first[index] = int(said.first_token[place])
+            if said.written is not None:
+                written[index] = said.written[place]
+        done += len(indices)
+        attempt.progress(done, rows, "scoring")
+    predicted = [max(range(len(row)), key=row.__getitem__) for row in logprobs]
+    metrics = classification_metrics(items.labels, predicted, len(answer.ids))
+    metrics["first_token_accuracy"] = _mean(
+        token == answer.ids[label][0] for token, label in zip(first, items.labels, strict=True)
+    )
+    return Scored(
+        logprobs,
+        predicted,
+        written if write else None,
+        sizes if precision is not None and arm.message is not None else None,
+        metrics,
+    )
+
+
+def evaluate(attempt: Attempt, device: torch.device) -> None:
+    """Test the job's arm once, store every prediction, and write the auditor's record."""
+    settings = attempt.job.settings
+    items = open_items(attempt, settings["split"], settings["rows"])
+    arm, setup = open_setup(attempt, items, device)
+    weights, checkpoint = _weights(attempt) if "fit" in attempt.job.inputs else ({}, None)
+    if arm.predict is not None:
+        logprobs = arm.predict(setup, weights, items.everything())
+        scored = _predicted(logprobs, items, len(setup.task["labels"]))
+    else:
+        assert setup.reader is not None
+        if arm.build is not None:
+            module = arm.build(setup).to(device).eval()
+            module.load_state_dict(weights)
+            setup = replace(setup, module=module)
+        answer = answers_of(setup.task, setup.reader)
+        scored = score(
+            attempt,
+            arm,
+            setup,
+            items,
+            answer,
+            batch_size=settings["batch_size"],
+            precision=settings["precision"],
+            write=True,
+        )
+        _add_strict(scored, answer.texts, items.labels)
+    if scored.message_bytes is not None:
+        scored.metrics["message_bytes"] = _mean(scored.message_bytes)
+    predictions = _write_predictions(attempt, items, scored)
+    record = _write_record(attempt, len(items.rows), checkpoint, scored.metrics)
+    attempt.take(
+        "result",
+        [predictions, record],
+        scored.metrics,
+        {"n": len(items.rows), "subset": settings["rows"] is not None, "checkpoint": checkpoint},
+    )
+
+
+def _mean(values: Any) -> float:
+    listed = [float(value) for value in values]
+    return sum(listed) / len(listed)
+
+
+def _predicted(logprobs: torch.Tensor, items: Items, num_labels: int) -> Scored:
+    """Predictions of an arm that needs no reader."""
+    predicted = logprobs.argmax(-1).tolist()
+    metrics = classification_metrics(items.labels, predicted, num_labels)
+    return Scored(logprobs.tolist(), predicted, None, None, metrics)
+
+
+def _add_strict(scored: Scored, answers: Sequence[str], labels: Sequence[int]) -> None:
+    """Accuracy of what was freely written, an unparsed answer being wrong."""
+    assert scored.written is not None
+    parsed = [parse_answer(text, answers) for text in scored.written]
+    scored.metrics["strict_accuracy"] = _mean(
+        said == label for said, label in zip(parsed, labels, strict=True)
+    )
+    scored.metrics["unparsed_rate"] = _mean(said is None for said in parsed)
+
+
+def _weights(attempt: Attempt) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of the epoch that the spec names, checked by hash, and what names them."""
+    made = attempt.input("fit")
+    ((which, epochs),) = attempt.job.settings["checkpoint"].items()
+    taken = made.taken()
+    output = f"epoch-{epochs:03d}"
+    if which == "best":
+        among = [f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1)]
+        output = max(among, key=lambda name: taken[name]["metrics"]["validation_accuracy"])
+    name = f"weights/{output}.safetensors"
+    sha256 = taken[output]["files"][name]
+    weights = load_weights(made.file(output, name), sha256)
+    return weights, {"fit": made.path.name, "epoch": int(output[-3:]), "sha256": sha256}
+
+
+def _write_predictions(attempt: Attempt, items: Items, scored: Scored) -> Path:
+    columns: dict[str, Any] = {
+        "item": [row.item for row in items.rows],
+        "label": items.labels,
+        "predicted": scored.predicted,
+        "label_logprobs": scored.label_logprobs,
+    }
+    if scored.written is not None:
+        columns["written"] = scored.written
+    if scored.message_bytes is not None:
+        columns["message_bytes"] = scored.message_bytes
+    path = attempt.path / "predictions" / f"{attempt.job.settings['split']}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def _write_record(
+    attempt: Attempt, n: int, checkpoint: dict[str, Any] | None, metrics: dict[str, float]
+) -> Path:
+    """evaluation.json: what the reviewers asked to find with every number."""
+    job = attempt.job
+    evidence = read_json(attempt.path / "started.json")["evidence"]
+    fit = attempt.input("fit").job().settings if "fit" in job.inputs else {}
+    path = attempt.path / "evaluation.json"
+    write_json(
+        path,
+        {
+            "arm": job.settings["arm"],
+            "task": job.names["task"],
+            "sender": job.names["sender"],
+            "receiver": job.names["receiver"],
+            "models": {**_sender_model(attempt), **job.settings["models"]},
+            "data": job.inputs["data"],
+            "labels": job.settings["task"]["labels"],
+            "split": job.settings["split"],
+            "seed": fit.get("seed"),
+            "checkpoint": checkpoint,
+            "metrics": metrics,
+            "n": n,
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "git_sha": evidence["git_sha"],
+            "dirty": evidence["dirty"],
+            "command": evidence["command"],
+            "hardware": evidence["hardware"],
+            "host": evidence["host"],
+        },
+    )
+    return path
+
+
+def _sender_model(attempt: Attempt) -> dict[str, Any]:
+    """The sender behind prepared states or texts."""
+    for role in ("states", "text"):
+        if role in attempt.job.inputs:
+            return {"sender": attempt.input(role).job().settings["model"]}
+    return {}

@@ -1,0 +1,65 @@
+"""A split as arms see it: rows with whatever inputs the job was given for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lwspec.errors import DataError
+from lwspec.kernels.arm import Batch
+from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.rows import Row, read_rows
+from lwspec.kernels.sender import States, open_states, read_texts
+
+
+@dataclass(frozen=True)
+class Items:
+    """The rows of one split, or its first ones."""
+
+    rows: Sequence[Row]
+    states: States | None
+    texts: Sequence[str] | None
+
+    @property
+    def labels(self) -> list[int]:
+        """The index of each row's label."""
+        return [row.label for row in self.rows]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """What the sender's side has for some rows."""
+        states: list[Tensor] | None = None
+        if self.states is not None:
+            states = [self.states.of(index) for index in indices]
+        texts = None if self.texts is None else [self.texts[index] for index in indices]
+        return Batch([self.rows[index].context for index in indices], states, texts)
+
+    def everything(self) -> Batch:
+        """One batch of all rows."""
+        return self.batch(range(len(self.rows)))
+
+
+def open_items(attempt: Attempt, split: str, most: int | None = None) -> Items:
+    """A split with the inputs that the job names: all rows, or the first `most`."""
+    path = attempt.input("data").file("result", f"rows/{split}.parquet")
+    rows = read_rows(path)[:most]
+    states = open_states(attempt, split) if "states" in attempt.job.inputs else None
+    texts = None
+    if "text" in attempt.job.inputs:
+        made = attempt.input("text")
+        texts = read_texts(made.file(split, f"texts/{split}.parquet"))
+    return Items(rows, states, texts)
+
+
+def open_training_items(attempt: Attempt) -> Items:
+    """The training rows that the spec asks for. Raises DataError where there are too few."""
+    samples = attempt.job.settings["samples"]
+    exactly = samples.get("exactly")
+    items = open_items(attempt, "train", exactly or samples.get("max"))
+    if exactly is not None and len(items.rows) < exactly:
+        raise DataError(
+            f"the spec asks for {exactly} training samples; the split has {len(items.rows)}",
+            remedy=f"set samples = {{ max = {exactly} }} to take what there is",
+        )
+    return items

@@ -1,0 +1,1 @@
+"""The toy pair: two tiny causal LMs and the synthetic tasks they read."""

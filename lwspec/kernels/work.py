@@ -1,0 +1,52 @@
+"""From a job's kind and step to the code that does it."""
+
+from __future__ import annotations
+
+import torch
+
+from lwspec.errors import ModelError
+from lwspec.kernels.attempt import Attempt
+
+
+def work(attempt: Attempt) -> None:
+    """Do what the job says; every output that it owes is offered before this returns."""
+    torch.set_num_threads(attempt.job.threads)
+    torch.use_deterministic_algorithms(True)
+    job = attempt.job
+    if job.kind == "fit":
+        from lwspec.kernels.fit import fit
+
+        fit(attempt, device_of(attempt))
+    elif job.kind == "evaluate":
+        from lwspec.kernels.evaluate import evaluate
+
+        evaluate(attempt, device_of(attempt))
+    elif job.step == "data":
+        from lwspec.kernels.rows import prepare_rows
+
+        prepare_rows(attempt)
+    elif job.step == "toy":
+        from lwspec.kernels.toy.job import prepare_toy
+
+        prepare_toy(attempt)
+    elif job.step == "states":
+        from lwspec.kernels.sender import prepare_states
+
+        prepare_states(attempt, device_of(attempt))
+    else:
+        assert job.step == "text", job.step
+        from lwspec.kernels.sender import prepare_text
+
+        prepare_text(attempt, device_of(attempt))
+
+
+def device_of(attempt: Attempt) -> torch.device:
+    """The GPU that the job asks for, or the CPU. Raises ModelError where there is no GPU."""
+    if attempt.job.gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelError(
+            "the job asks for a GPU and this process sees none",
+            remedy="run it where CUDA works, or set resources = { gpus = 0 } in the spec",
+        )
+    return torch.device("cuda")

@@ -1,0 +1,1 @@
+"""The paper from the records: query, statistics, tables, figures, macros. Nothing is made up."""

@@ -1,0 +1,91 @@
+"""The report's only look at the store: what was measured in each cell of the spec's experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from lwspec.engine import store as db
+from lwspec.engine.expand import Cell
+from lwspec.engine.plan import Plan
+from lwspec.engine.store import Store
+
+
+@dataclass(frozen=True)
+class Output:
+    """A taken output of a job: its numbers, files by hash, and which attempt made it."""
+
+    job: str
+    name: str
+    attempt: int
+    metrics: Mapping[str, float]
+    files: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every taken output, by job and name."""
+
+    outputs: Mapping[str, Mapping[str, Output]]
+
+    def evaluation(self, cell: Cell) -> Output | None:
+        """What the cell's evaluation found, or None where it has not finished."""
+        return self.outputs.get(cell.evaluate, {}).get("result")
+
+    def epochs(self, cell: Cell) -> Sequence[Output]:
+        """The finished epochs of the fit behind a cell, in order."""
+        found = self.outputs.get(cell.fit or "", {})
+        return [found[name] for name in sorted(found)]
+
+
+def read_results(store: Store) -> Results:
+    """Read every taken output in two queries."""
+    metrics: dict[tuple[str, str], dict[str, float]] = {}
+    outputs: dict[str, dict[str, Output]] = {}
+    with store.read() as connection:
+        for row in connection.execute(select(db.metrics)):
+            metrics.setdefault((row.job, row.output), {})[row.name] = row.value
+        for row in connection.execute(select(db.outputs)):
+            values = metrics.get((row.job, row.output), {})
+            outputs.setdefault(row.job, {})[row.output] = Output(
+                row.job, row.output, row.attempt, values, row.files, row.facts
+            )
+    return Results(outputs)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells that one entry of a table sums up: one arm and sweep point on one task."""
+
+    experiment: str
+    arm: str
+    task: str
+    point: tuple[tuple[str, Any], ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def row(self) -> str:
+        """The name of the table row: the arm, and the sweep point where there is one."""
+        swept = ", ".join(f"{key.split('.')[-1]}={value}" for key, value in self.point)
+        return f"{self.arm} ({swept})" if swept else self.arm
+
+
+def groups(plan: Plan, experiments: Sequence[str]) -> list[Group]:
+    """The entries of a table over these experiments, in the order in which the spec names them."""
+    collected: dict[tuple[str, str, str, tuple[tuple[str, Any], ...]], list[Cell]] = {}
+    for experiment in experiments:
+        for cell in plan.expansion.cells:
+            if cell.experiment == experiment:
+                key = (experiment, cell.arm, cell.task, tuple(sorted(cell.point.items())))
+                collected.setdefault(key, []).append(cell)
+    return [Group(*key, tuple(cells)) for key, cells in collected.items()]
+
+
+def file_of(runs: Path, output: Output, name: str) -> Path:
+    """Where a file of a taken output lies."""
+    return runs / output.job / f"attempt-{output.attempt}" / name
