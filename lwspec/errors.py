@@ -1,15 +1,15 @@
 """Every error that a user can meet.
 
     LwspecError
-    ├── SpecError            the spec says something that cannot be done        exit 2
-    ├── UsageError           the command line says something that cannot be done exit 2
-    ├── BudgetError          the plan would cost more than the budget has left  exit 3
-    ├── StoreError           results.db cannot be read or written               exit 2
-    ├── RunFolderError       a run folder holds something unreadable            exit 1
-    ├── DataError            rows that a task cannot use                        job fails, class "bad data"
-    ├── ModelError           a model or tokenizer that a job cannot use         job fails, class "bad model"
-    ├── CheckpointError      a checkpoint that cannot be read or written        job fails, class "checkpoint"
-    └── ReportError          the paper cannot be rendered from the records      exit 1
+    ├── SpecError            the spec says something impossible        exit 2
+    ├── UsageError           the command line asks the impossible      exit 2
+    ├── BudgetError          the plan costs more than is left          exit 3
+    ├── StoreError           results.db cannot be read or written      exit 2
+    ├── RunFolderError       a run folder holds something unreadable   exit 1
+    ├── DataError            rows that a task cannot use               job fails, "bad data"
+    ├── ModelError           a model or tokenizer a job cannot use     job fails, "bad model"
+    ├── CheckpointError      a checkpoint that cannot be read          job fails, "checkpoint"
+    └── ReportError          the paper cannot be rendered              exit 1
 
 Each says what is wrong, where, the nearest valid name, and what to do next.
 """

@@ -52,9 +52,13 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("spec", type=Path, nargs="?", help="default: the spec planned last")
     if name in ("submit", "run"):
         verb.add_argument("--executor", choices=["auto", "local"], default="auto")
-        verb.add_argument("--only", metavar="GLOB", help="jobs whose label matches, and their inputs")
+        verb.add_argument(
+            "--only", metavar="GLOB", help="jobs whose label matches, and their inputs"
+        )
         verb.add_argument("--yes", action="store_true", help="agree beforehand to what has changed")
-        verb.add_argument("--wait", action="store_true", help="until all is done (local always waits)")
+        verb.add_argument(
+            "--wait", action="store_true", help="until all is done (local always waits)"
+        )
     if name in ("report", "run"):
         verb.add_argument("--paper", type=Path, default=Path("paper"), metavar="DIR")
         verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")

@@ -36,7 +36,7 @@ def change_since_submit(session: Session) -> Change | None:
 
 def show_plan(session: Session, change: Change | None) -> None:
     """Print the plan for a person."""
-    plan, console = session.plan, Console(highlight=False, soft_wrap=True)
+    plan, console = session.plan, wide_console()
     budget = plan.loaded.spec.budget
     console.print(f"{_headline(plan)} · counted in {budget.gpu}, {budget.gpus} at once\n")
     console.print(_table(plan))
@@ -50,19 +50,29 @@ def show_plan(session: Session, change: Change | None) -> None:
         console.print(f"{name:<24}{escape(text)}")
 
 
+def wide_console() -> Console:
+    """A console as wide as the terminal, or wide enough for anything where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
 def _headline(plan: Plan) -> str:
     code = git_state(PACKAGE.parent)
     commit = "no commit" if code["git_sha"] is None else f"commit {code['git_sha'][:7]}"
     clean = {True: " with uncommitted changes", False: " clean", None: ""}[code["dirty"]]
-    return f"[bold]{escape(plan.loaded.spec.name)}[/bold] · plan {plan.digest[:7]} · {commit}{clean}"
+    return (
+        f"[bold]{escape(plan.loaded.spec.name)}[/bold] · plan {plan.digest[:7]} · {commit}{clean}"
+    )
 
 
 def _table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("experiment", "arms", "tasks"):
-        table.add_column(column, overflow="fold")
-    for column in ("seeds", "points", "jobs", "to run", "hours p50", "p90"):
-        table.add_column(column, justify="right")
+    swept = any(row.points > 1 for row in plan.rows)
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("arms", min_width=15)
+    table.add_column("tasks")
+    for column in ("seeds", *(["points"] if swept else []), "to run", "h p50", "h p90"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("from")
     for row in plan.rows:
         table.add_row(
@@ -70,17 +80,15 @@ def _table(plan: Plan) -> Table:
             escape(" ".join(row.arms)),
             escape(" ".join(row.tasks)),
             str(row.seeds),
-            str(row.points),
-            str(row.jobs),
-            str(row.to_run),
+            *([str(row.points)] if swept else []),
+            f"{row.to_run} of {row.jobs}",
             f"{row.p50_hours:.2f}",
             f"{row.p90_hours:.2f}",
             ", ".join(row.sources) or "all done",
         )
-    total = (len(plan.expansion.jobs), len(plan.owed), plan.p50_hours, plan.p90_hours)
-    table.add_row(
-        "total", "", "", "", "", str(total[0]), str(total[1]), f"{total[2]:.2f}", f"{total[3]:.2f}"
-    )
+    todo = f"{len(plan.owed)} of {len(plan.expansion.jobs)}"
+    blank = [""] * (4 if swept else 3)
+    table.add_row("total", *blank, todo, f"{plan.p50_hours:.2f}", f"{plan.p90_hours:.2f}", "")
     return table
 
 
@@ -96,9 +104,7 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
     if stale:
         files = sorted({file for changed in stale.values() for file in changed})
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-        notes.append(
-            ("stale", f"{len(stale)} done jobs ran code that has changed since ({shown})")
-        )
+        notes.append(("stale", f"{len(stale)} done jobs ran code that has changed since ({shown})"))
     if plan.p90_hours > plan.left_hours:
         over = plan.p90_hours - plan.left_hours
         notes.append(("over budget", f"by {over:.2f} hours: fewer seeds, arms or epochs would fit"))

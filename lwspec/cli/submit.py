@@ -18,10 +18,10 @@ from lwspec.engine.job import Job
 from lwspec.engine.local import LocalExecutor
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.plan import Plan, compare
+from lwspec.engine.records import read_records
 from lwspec.engine.states import State, blockers, states
 from lwspec.engine.submit import write_jobs
 from lwspec.errors import BudgetError, UsageError
-from lwspec.engine.records import read_records
 
 
 def main(options: argparse.Namespace) -> int:
@@ -64,7 +64,10 @@ def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
         return
     change = compare(plan, shown["jobs"])
     print("\nthe plan differs from the one shown last:")
-    lines = [*(f"  changed  {line}" for line in change.changed), *(f"  new  {x}" for x in change.new)]
+    lines = [
+        *(f"  changed  {line}" for line in change.changed),
+        *(f"  new  {x}" for x in change.new),
+    ]
     lines += [f"  gone  {label}" for label in change.gone]
     print("\n".join(lines[:20]) or "  the epochs of some fits")
     if not sys.stdin.isatty():

@@ -19,7 +19,7 @@ class NoSettings(Frozen):
 class Need:
     """An input that a `prepare` job makes once for every arm, seed and sweep point that asks.
 
-    `states` are the sender's hidden states at `layer`; `text` is what the sender writes on `prompt`.
+    `states` are the sender's hidden states at `layer`; `text` is what it writes on `prompt`.
     """
 
     step: Literal["states", "text"]
@@ -57,4 +57,4 @@ class ArmDeclaration:
     seeded: bool = False
     """Whether a seed can change it; an arm that is not seeded runs once, not once a seed."""
     parameters: Callable[[Any, int, int], int] = no_parameters
-    """How many parameters it trains, from its settings and the two models' widths: for the price."""
+    """How many parameters it trains, from its settings and both models' widths: for the price."""

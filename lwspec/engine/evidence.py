@@ -60,7 +60,9 @@ def git_state(folder: Path) -> dict[str, Any]:
     if sha is None:
         return {"git_sha": None, "dirty": None, "diff": ""}
     diff = _git(folder, "diff", "HEAD", "--", ".") or ""
-    untracked = (_git(folder, "ls-files", "--others", "--exclude-standard", "--", ".") or "").split("\n")
+    untracked = (_git(folder, "ls-files", "--others", "--exclude-standard", "--", ".") or "").split(
+        "\n"
+    )
     for name in filter(None, untracked):
         if name.endswith((".py", ".toml")):
             diff += f"\n--- untracked {name}\n{(folder / name).read_text(errors='replace')}"

@@ -78,9 +78,7 @@ def points(experiment: Experiment) -> Iterator[Point]:
 class _Builder:
     """Collects jobs by id, so that what two cells share is made once."""
 
-    def __init__(
-        self, spec: Spec, arms: Mapping[str, ArmDeclaration], located: Located
-    ) -> None:
+    def __init__(self, spec: Spec, arms: Mapping[str, ArmDeclaration], located: Located) -> None:
         self.spec = spec
         self.arms = arms
         self.located = located
@@ -103,7 +101,9 @@ class _Builder:
                 settings, train = _at_point(experiment, self.arms[name], point)
                 first = None
                 for seed in experiment.seeds:
-                    cell = self._cell(experiment, self.arms[name], task, seed, point, settings, train)
+                    cell = self._cell(
+                        experiment, self.arms[name], task, seed, point, settings, train
+                    )
                     first = first or cell.evaluate
                     yield cell
                 assert first is not None
@@ -224,7 +224,9 @@ class _Builder:
         if need.step == "states":
             outputs = ("validation", "test", *_blocks(train, self.located.train_rows[task]))
         label = f"{need.step} {experiment.sender} {task}"
-        return self._add("prepare", need.step, settings, inputs, outputs, label, places, self._gpus())
+        return self._add(
+            "prepare", need.step, settings, inputs, outputs, label, places, self._gpus()
+        )
 
     def _add_model(
         self, model: str, role: Role, inputs: dict[str, str], places: dict[str, str]
@@ -269,9 +271,7 @@ class _Builder:
         return job.id
 
 
-def _at_point(
-    experiment: Experiment, arm: ArmDeclaration, point: Point
-) -> tuple[Frozen, Train]:
+def _at_point(experiment: Experiment, arm: ArmDeclaration, point: Point) -> tuple[Frozen, Train]:
     """The arm's settings and the training at one sweep point, every default filled in."""
     table, train = dict(experiment.settings.get(arm.name, {})), experiment.train
     for key, value in point.items():

@@ -52,9 +52,7 @@ def ingest(runs: Runs, store: Store, rescan: bool = False) -> list[Problem]:
     return problems
 
 
-def _job(
-    connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]
-) -> None:
+def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]) -> None:
     mtime_ns = folder.path.stat().st_mtime_ns
     job = folder.job()
     folder.take_finished()
@@ -136,9 +134,7 @@ def _record(read: Any, problems: list[Problem]) -> dict[str, Any]:
         return {}
 
 
-def _points(
-    job_id: str, number: int, events: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _points(job_id: str, number: int, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"job": job_id, "name": name, "step": event["step"], "attempt": number, "value": value}
         for event in events
@@ -147,9 +143,7 @@ def _points(
     ]
 
 
-def _output(
-    connection: Connection, job_id: str, output: str, record: Mapping[str, Any]
-) -> None:
+def _output(connection: Connection, job_id: str, output: str, record: Mapping[str, Any]) -> None:
     row = {
         "job": job_id,
         "output": output,
@@ -208,5 +202,3 @@ def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
 def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), _BATCH):
         connection.execute(insert(table).on_conflict_do_nothing(), rows[start : start + _BATCH])
-
-

@@ -47,7 +47,12 @@ class LoadedSpec:
     source: Source
 
     def fail(
-        self, loc: Sequence[str | int], what: str, *, near: str | None = None, to_do: str | None = None
+        self,
+        loc: Sequence[str | int],
+        what: str,
+        *,
+        near: str | None = None,
+        to_do: str | None = None,
     ) -> NoReturn:
         """Raise a SpecError that points at the key."""
         raise SpecError(what, where=self.source.where(loc), nearest=near, remedy=to_do)
@@ -70,7 +75,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     try:
         spec = Spec.model_validate(merged)
     except ValidationError as error:
-        raise SpecErrors(_explain(error, merged, source)) from None
+        raise SpecErrors(_explain(error, merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
     for check in (_check_names, _check_arm_tables, _check_sweeps):
         check(loaded, arms)
@@ -90,14 +95,15 @@ def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str
     merged["experiment"] = []
     for index, own in enumerate(experiments):
         wanted = own.get("arms", defaults.get("arms", ()))
+        known = isinstance(wanted, list | tuple) and all(name in arms for name in wanted)
         for name in own:
-            if name in arms and name not in wanted:
+            if known and name in arms and name not in wanted:
                 raise SpecError(
                     f"{name} is set here, but is not among the experiment's arms",
                     where=source.where(("experiment", index, name)),
                     remedy=f'add "{name}" to arms, or delete the table',
                 )
-        inherited = {k: v for k, v in defaults.items() if k not in arms or k in wanted}
+        inherited = {k: v for k, v in defaults.items() if k not in arms or k in (wanted or ())}
         experiment = _merge(inherited, own)
         settings = {k: experiment.pop(k) for k in list(experiment) if k in arms}
         if "settings" not in experiment:
@@ -127,8 +133,9 @@ def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in own.items():
         inherited = merged.get(key)
-        both_tables = isinstance(value, dict) and isinstance(inherited, dict)
-        merged[key] = {**inherited, **value} if both_tables else value
+        if isinstance(value, dict) and isinstance(inherited, dict):
+            value = {**inherited, **value}
+        merged[key] = value
     return merged
 
 
@@ -216,7 +223,9 @@ def _check_sweeps(loaded: LoadedSpec, arms: Arms) -> None:
 
 def sweepable(experiment: Experiment, arms: Arms) -> list[str]:
     """The keys that a sweep of this experiment may vary, as `table.key`."""
-    keys = [f"{arm}.{field}" for arm in experiment.arms for field in arms[arm].settings.model_fields]
+    keys = [
+        f"{arm}.{field}" for arm in experiment.arms for field in arms[arm].settings.model_fields
+    ]
     keys += [f"train.{field}" for field in type(experiment.train).model_fields]
     return keys
 
@@ -250,29 +259,34 @@ def _explain(
     source: Source,
     at: Loc = (),
     model: type[BaseModel] = Spec,
+    also: typing.Iterable[str] = (),
 ) -> list[SpecError]:
     """Pydantic's findings in the user's words, one for each key."""
     found: dict[Loc, SpecError] = {}
-    for detail in error.errors():
+    details = error.errors()
+    for detail in details:
         loc = _written_loc(detail["loc"], raw)
+        inner = any(d["loc"][: len(loc)] == loc and len(d["loc"]) > len(loc) for d in details)
+        if detail["type"] == "too_short" and inner:
+            continue  # pydantic counts only the valid items: what is wrong with the others is said
         shown = (*at, *(part for part in loc if part != "settings"))
         key, table = (loc[-1] if loc else ""), ".".join(str(part) for part in shown[:-1])
         near = None
         if detail["type"] == "extra_forbidden":
-            near = nearest(str(key), _valid_keys(model, loc[:-1]))
+            near = nearest(str(key), [*_valid_keys(model, loc[:-1]), *also])
             what = f"unknown key {key!r}" + (f" in {table}" if table else "")
         elif detail["type"] == "missing":
             what = f"{table or 'the spec'} lacks the key {key!r}"
         else:
             what = f"{key}: {detail['msg'].removeprefix('Value error, ')}"
-            if detail["type"] not in ("value_error",) and not isinstance(detail["input"], dict):
+            if detail["type"] != "value_error" and isinstance(detail["input"], str | int | float):
                 what += f", got {detail['input']!r}"
             if detail["type"] == "literal_error" and isinstance(detail["input"], str):
                 near = nearest(detail["input"], detail["ctx"]["expected"].replace("'", "").split())
         if loc in found:
             what = f"{found[loc].what}, or: {detail['msg']}"
         found[loc] = SpecError(what, where=source.where(shown), nearest=near)
-    return list(found.values())
+    return list({error.where: error for error in found.values()}.values())
 
 
 def _written_loc(loc: Loc, raw: Any) -> Loc:
@@ -280,10 +294,12 @@ def _written_loc(loc: Loc, raw: Any) -> Loc:
     written: Loc = ()
     for part in loc:
         written += (part,)
-        if isinstance(raw, dict) and part in raw or isinstance(raw, list) and isinstance(part, int):
+        if isinstance(raw, list) and isinstance(part, int):
             raw = raw[part]
         elif isinstance(raw, dict):
-            return written
+            if part not in raw:
+                return written
+            raw = raw[part]
         else:
             return written[:-1]
     return written

@@ -1,4 +1,4 @@
-"""Where a spec's models and data lie and what they hold: the only look at the disk that planning takes."""
+"""Where a spec's models and data lie and what they hold: planning's only look at the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lwspec.engine.spec import Data, Model
 from lwspec.errors import nearest
 
 TOY_VERSION = 1
-"""Raised when the toy pair or the toy tasks change: what was made from the old ones is made anew."""
+"""Raised when the toys change: what was made from the old ones is then made anew."""
 
 TOY_ROWS = {"train": 2000, "test": 500}
 LOCAL_LOADERS = ("json", "csv", "parquet")
@@ -98,7 +98,7 @@ def _data(
         if fingerprint.sha256 in hashes.values():
             loaded.fail(
                 (*at, "data_files", split),
-                f"the file of split {split!r} holds the same bytes as another split's: they overlap",
+                f"the file of split {split!r} has the bytes of another split's: they overlap",
             )
         hashes[split], places[split] = fingerprint.sha256, str(file.resolve())
         sizes[split] = fingerprint.lines + 1 if data.path == "json" else None

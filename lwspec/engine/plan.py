@@ -146,9 +146,7 @@ def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
     return Facts(shapes, test, train, loaded.spec.budget.gpu)
 
 
-def _rows(
-    loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price]
-) -> list[Row]:
+def _rows(loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price]) -> list[Row]:
     """One row an experiment; a job that two experiments share is priced in the first."""
     rows, priced = [], set[str]()
     for experiment in loaded.spec.experiment:

@@ -97,7 +97,7 @@ def _flop(
         rows = sum(1000 if output.startswith("train") else test_rows for output in outputs)
         tokens = settings["max_prompt_tokens"] / 2 + 4 * settings.get("max_new_tokens", 0)
         depth = settings.get("layer", shape.layers) / shape.layers
-        return 2 * shape.parameters * depth * tokens * rows
+        return float(2 * shape.parameters * depth * tokens * rows)
     arm = arms[job.step]
     readers = [_shape(model, facts) for model in settings["models"].values()]
     reader = readers[-1] if readers else None

@@ -1,6 +1,6 @@
 """Run folders: the files by which jobs and the command line speak to each other.
 
-    runs/<job id>/job.json                  the resolved job, its allowance, the command that runs it
+    runs/<job id>/job.json                  the resolved job, its allowance, its command
     runs/<job id>/attempt-<n>/              made by exclusive mkdir: whoever makes it owns it
         started.json events.jsonl log.txt exit.json
         outputs/<output>.json               one finished output: its files by hash, its metrics
@@ -34,7 +34,7 @@ def write_json(path: Path, value: Any) -> None:
             json.dump(value, file, indent=1, sort_keys=True)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
+        scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -21,10 +21,10 @@ class Frozen(BaseModel):
 
 
 def _safe_name(name: str) -> str:
-    if not name or len(name) > 64 or name[0] in ".-" or name != name.strip():
-        raise ValueError("a name has 1 to 64 characters and starts with neither '.' nor '-'")
     if "/" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
         raise ValueError("a name holds no '/' and no control character: it names files")
+    if not name or len(name) > 64 or name[0] in ".-" or name != name.strip():
+        raise ValueError("a name has 1 to 64 characters and starts with neither '.' nor '-'")
     return name
 
 
@@ -35,6 +35,27 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _holds_context(prompt: str) -> str:
+    if "{context}" not in prompt:
+        raise ValueError("holds no {context}: the model would not see the text")
+    return prompt
+
+
+def _holds_no_context(query: str) -> str:
+    if "{context}" in query:
+        raise ValueError("holds {context}: the receiver would see what it must not")
+    return query
+
+
+def _holds_label(answer: str) -> str:
+    if "{label}" not in answer:
+        raise ValueError("holds no {label}")
+    return answer
+
+
+Prompt = Annotated[str, AfterValidator(_holds_context)]
+Query = Annotated[str, AfterValidator(_holds_no_context)]
+Answer = Annotated[str, AfterValidator(_holds_label)]
 Name = Annotated[str, AfterValidator(_safe_name)]
 Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -143,27 +164,16 @@ class Task(Frozen):
     label: str
     """The column that holds the label, as an index into `labels` or as one of them."""
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2), AfterValidator(_distinct)]
-    sender_prompt: str
-    receiver_prompt: str
+    sender_prompt: Prompt
+    receiver_prompt: Prompt
     """For arms that hand over text."""
-    query: str
+    query: Query
     """What the receiver sees beside a message; it comes in after the message was encoded."""
-    answer: str = " {label}"
+    answer: Answer = " {label}"
     max_prompt_tokens: Positive = 256
     """A prompt is cut to its last tokens, of this number, after the beginning-of-text token."""
     sample_seed: Seed = 0
-    """Which rows are drawn, and in which order they lie on disk; no experiment's seed changes it."""
-
-    @model_validator(mode="after")
-    def _placeholders(self) -> Self:
-        for key in ("sender_prompt", "receiver_prompt"):
-            if "{context}" not in getattr(self, key):
-                raise ValueError(f"{key} holds no {{context}}: the model would not see the text")
-        if "{context}" in self.query:
-            raise ValueError("query holds {context}: the receiver would see what it must not")
-        if "{label}" not in self.answer:
-            raise ValueError("answer holds no {label}")
-        return self
+    """Which rows are drawn and how they are ordered on disk, whatever an experiment's seeds are."""
 
 
 class AtMost(Frozen):

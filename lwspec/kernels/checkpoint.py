@@ -45,7 +45,9 @@ def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Read tensors. Raises CheckpointError where the file is unreadable or has changed."""
     try:
         if sha256 is not None and sha256_of(path) != sha256:
-            raise CheckpointError("the weights have changed since they were recorded", where=str(path))
+            raise CheckpointError(
+                "the weights have changed since they were recorded", where=str(path)
+            )
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read weights: {error}", where=str(path)) from None
@@ -80,9 +82,7 @@ def complete_checkpoints(job: JobFolder) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
-def load_checkpoint(
-    place: Path, module: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
+def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Restore weights and optimiser. Raises CheckpointError, with nothing restored, if damaged."""
     try:
         state = json.loads((place / "state.json").read_text())

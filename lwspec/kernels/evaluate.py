@@ -105,11 +105,11 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
         scored = _predicted(logprobs, items, len(setup.task["labels"]))
     else:
         assert setup.reader is not None
+        answer = answers_of(setup.task, setup.reader)
         if arm.build is not None:
             module = arm.build(setup).to(device).eval()
             module.load_state_dict(weights)
             setup = replace(setup, module=module)
-        answer = answers_of(setup.task, setup.reader)
         scored = score(
             attempt,
             arm,

@@ -42,16 +42,14 @@ def fit(attempt: Attempt, device: torch.device) -> None:
         _solve(attempt, arm, setup, train, validation)
         return
     assert arm.build is not None and setup.reader is not None
+    answer = answers_of(setup.task, setup.reader)
     torch.manual_seed(attempt.job.settings["seed"])
     module = arm.build(setup).to(device).train()
     setup = replace(setup, module=module)
-    answer = answers_of(setup.task, setup.reader)
     _Trainer(attempt, arm, setup, module, answer, train, validation).run()
 
 
-def _solve(
-    attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: Items
-) -> None:
+def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: Items) -> None:
     """Fit in one step; its only epoch is epoch 1."""
     assert arm.solve is not None and arm.predict is not None
     num_labels = len(setup.task["labels"])

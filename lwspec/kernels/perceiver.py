@@ -38,7 +38,8 @@ class Block(nn.Module):
         query = self.norm_self(x_BMW)
         mixed, _ = self.self_attention(query, query, query, need_weights=False)
         x_BMW = x_BMW + mixed
-        return x_BMW + self.feed(self.norm_feed(x_BMW))
+        fed: Tensor = self.feed(self.norm_feed(x_BMW))
+        return x_BMW + fed
 
 
 class Perceiver(nn.Module):
@@ -64,13 +65,14 @@ class Perceiver(nn.Module):
         self.scale = nn.Parameter(torch.tensor(rms))
 
     def forward(self, states_BTS: Tensor, padding_BT: Tensor) -> Tensor:
-        """Soft tokens [B, M, R] from padded states; `padding_BT` is True where there is no token."""
+        """Soft tokens [B, M, R] from padded states; `padding_BT` is True on padding."""
         states = self.enter(states_BTS)
         x = self.latents.expand(states.shape[0], -1, -1)
         for block in self.blocks:
             x = block(x, states, padding_BT)
         x = self.leave(x)
-        return self.scale * x / (x.pow(2).mean(-1, keepdim=True) + EPSILON).sqrt()
+        scaled: Tensor = self.scale * x / (x.pow(2).mean(-1, keepdim=True) + EPSILON).sqrt()
+        return scaled
 
 
 def _projection(width_in: int, width_out: int) -> nn.Module:

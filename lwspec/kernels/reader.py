@@ -164,9 +164,7 @@ class Reader:
             written = self._write(next_BV.argmax(-1), cache, padded, write_tokens)
         return Answers(torch.stack(scores, 1), next_BV.argmax(-1), written)
 
-    def _score(
-        self, label: Sequence[int], next_BV: Tensor, cache: Any, padded: Padded
-    ) -> Tensor:
+    def _score(self, label: Sequence[int], next_BV: Tensor, cache: Any, padded: Padded) -> Tensor:
         """Log-probability [B] of a label's tokens; the cache is left as it was found."""
         score = next_BV[:, label[0]]
         if len(label) == 1:

@@ -35,19 +35,17 @@ class Row:
 
 def read_rows(folder: Path) -> list[Row]:
     """Rows that `prepare_rows` wrote."""
-    table = parquet.read_table(folder).to_pydict()
-    return [Row(*values) for values in zip(*(table[key] for key in ("item", "context", "label")))]
+    return [Row(**row) for row in parquet.read_table(folder).to_pylist()]
 
 
 def prepare_rows(attempt: Attempt) -> None:
     """Read, check, split, and write train, validation and test."""
     settings = attempt.job.settings
     sources = _read_sources(attempt)
-    checked = {
-        name: _check(rows, name, settings) for name, rows in sources.items()
-    }
+    checked = {name: _check(rows, name, settings) for name, rows in sources.items()}
     splits, repeated = split_rows(checked, settings["splits"], settings["sample_seed"])
-    files, facts = [], {"left_out_of_train": repeated, "labels": {}, "rows": {}}
+    files: list[Path] = []
+    facts: dict[str, Any] = {"left_out_of_train": repeated, "labels": {}, "rows": {}}
     for name, rows in splits.items():
         if not rows:
             raise DataError(f"the split {name!r} is empty")

@@ -14,9 +14,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,8 @@ def _peak_bytes(job: Job) -> int:
 def _spent_at_this_allowance(folder: JobFolder, allowance_s: float) -> float:
     """Device seconds of earlier attempts under the same allowance: a new one starts from zero."""
     ended = [attempt.ended() for attempt in folder.attempts()]
-    return sum(exit["device_s"] for exit in ended if exit and exit["allowance_s"] == allowance_s)
+    same = [exit for exit in ended if exit and exit["allowance_s"] == allowance_s]
+    return sum(float(exit["device_s"]) for exit in same)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import torch
@@ -82,7 +83,7 @@ class States:
     """Stored hidden states of one split, read from disk as they are asked for."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files = [safe_open(file, "pt") for file in files]
+        self._files: list[Any] = [safe_open(file, "pt") for file in files]
         self._slices = [file.get_slice("states") for file in self._files]
         self._ends = [file.get_tensor("ends").tolist() for file in self._files]
         self.width = int(self._slices[0].get_shape()[1])

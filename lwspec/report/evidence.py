@@ -95,8 +95,12 @@ def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     packages = evidence.get("packages", {})
     return [
         ("command", str(row["command"])),
-        ("commit", f"{row['git_sha']}{' with uncommitted changes (code.diff)' if row['dirty'] else ''}"),
+        (
+            "commit",
+            f"{row['git_sha']}{' with uncommitted changes (code.diff)' if row['dirty'] else ''}",
+        ),
         ("hardware", f"{row['hardware']} on {row['host']}"),
-        ("time", f"{float(row['wall_s'] or 0):.1f} s, peak {int(row['peak_bytes'] or 0) / 2**20:.0f} MiB"),
+        ("time", f"{float(row['wall_s'] or 0):.1f} s"),
+        ("memory", f"{int(row['peak_bytes'] or 0) / 2**20:.0f} MiB at the peak"),
         ("packages", shlex.join(f"{name}=={version}" for name, version in packages.items())),
     ]

@@ -12,7 +12,7 @@ from lwspec.engine.spec import Figure
 from lwspec.report.query import Group, Results, groups
 from lwspec.report.stats import over_seeds
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "serif",
     "font.serif": ["STIXGeneral"],
     "mathtext.fontset": "stix",
@@ -55,9 +55,7 @@ class Curve:
     seeds: tuple[int, ...]
 
 
-def learning_curves(
-    figure: Figure, plan: Plan, results: Results
-) -> Mapping[str, Sequence[Curve]]:
+def learning_curves(figure: Figure, plan: Plan, results: Results) -> Mapping[str, Sequence[Curve]]:
     """The curves of each panel, from the epochs that were recorded."""
     panels: dict[str, list[Curve]] = {metric: [] for metric, _, _ in PANELS}
     for group in groups(plan, figure.experiments):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.plan import Plan
+from lwspec.engine.spec import Model
 from lwspec.errors import ReportError, nearest
 from lwspec.report.evidence import Evidence
 from lwspec.report.figures import draw_learning_curves, learning_curves
@@ -120,9 +121,10 @@ def _words(
                 "query": escape(task.query),
             }
             for name, task in spec.tasks.items()
+            if any(name in experiment.tasks for experiment in spec.experiment)
         ],
         "models": [
-            {"name": escape(name), "source": escape(model.path or f"built-in toy {model.toy}")}
+            {"name": escape(name), "source": escape(_model_source(model))}
             for name, model in spec.models.items()
         ],
         "experiments": [
@@ -130,10 +132,15 @@ def _words(
             for e in spec.experiment
         ],
         "evidence": {key: escape(value) for key, value in evidence.summary().items()},
-        "runs": [
-            {key: escape(value) for key, value in run.items()} for run in evidence.listing()
-        ],
+        "runs": [{key: escape(value) for key, value in run.items()} for run in evidence.listing()],
     }
+
+
+def _model_source(model: Model) -> str:
+    """A hub id, the name of a local folder, or which toy."""
+    if model.path is None:
+        return f"built-in toy {model.toy}"
+    return Path(model.path).name if model.path.startswith((".", "/")) else model.path
 
 
 def _render(plan: Plan, words: dict[str, Any]) -> str:
@@ -143,7 +150,9 @@ def _render(plan: Plan, words: dict[str, Any]) -> str:
     assert plan.loaded.spec.paper is not None
     path = plan.loaded.source.path.parent / plan.loaded.spec.paper.template
     if not path.is_file():
-        plan.loaded.fail(("paper", "template"), f"there is no template {path.name!r} beside the spec")
+        plan.loaded.fail(
+            ("paper", "template"), f"there is no template {path.name!r} beside the spec"
+        )
     environment = jinja2.Environment(
         block_start_string=r"\BLOCK{",
         block_end_string="}",

@@ -16,7 +16,7 @@ PROPORTIONS = ("accuracy", "strict_accuracy", "unparsed_rate")
 """Shares of test items, for which an interval over items exists."""
 
 INTERVAL_NOTES = {
-    "t over seeds and items": "Brackets: 95\\% interval over seeds and test items for trained arms.",
+    "t over seeds and items": "Brackets: 95\\% interval over seeds and test items.",
     "Wilson": "Arms without a seed run once; their interval is over test items (Wilson).",
     "one seed": "One seed gives no interval.",
 }

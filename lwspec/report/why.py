@@ -56,7 +56,11 @@ def _entry_ref(ref: str, tables: Sequence[TableData]) -> tuple[TableData, str, s
         for row, column in data.entries:
             names[f"{data.table.name}:{row}/{column}"] = (data, row, column)
             if data.table.path is not None:
-                names[f"{data.table.path.removesuffix('.tex')}:{row}/{column}"] = (data, row, column)
+                names[f"{data.table.path.removesuffix('.tex')}:{row}/{column}"] = (
+                    data,
+                    row,
+                    column,
+                )
     match = _TABLE_REF.fullmatch(ref)
     if match is not None:
         wanted = f"{match['table']}:{match['row']}/{match['column']}"
@@ -120,7 +124,9 @@ def _describe(job: Job, results: Results, evidence: Evidence, runs: Path) -> dic
         "job": job.id,
         "kind": job.kind,
         "label": job.label,
-        "metrics": {name: dict(output.metrics) for name, output in outputs.items() if output.metrics},
+        "metrics": {
+            name: dict(output.metrics) for name, output in outputs.items() if output.metrics
+        },
         "attempts": made,
         "files": files,
     }

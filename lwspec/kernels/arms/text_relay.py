@@ -4,33 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import field_validator
-
 from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.spec import Frozen, Positive
+from lwspec.engine.spec import Prompt as TextPrompt
 from lwspec.kernels.arm import Arm, Batch, Prompt, Setup
 
 
 class Settings(Frozen):
     """What a spec may set in `text_relay = { ... }`."""
 
-    prompt: str
+    prompt: TextPrompt
     """What the sender is asked, with {context}."""
     max_new_tokens: Positive = 32
-
-    @field_validator("prompt")
-    @classmethod
-    def _holds_context(cls, prompt: str) -> str:
-        if "{context}" not in prompt:
-            raise ValueError("prompt holds no {context}: the sender would not see the text")
-        return prompt
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
     """What the sender writes, greedily, on each test row."""
-    return (
-        Need("text", {"prompt": settings.prompt, "max_new_tokens": settings.max_new_tokens}),
-    )
+    return (Need("text", {"prompt": settings.prompt, "max_new_tokens": settings.max_new_tokens}),)
 
 
 def message(setup: Setup, batch: Batch) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The receiver reads the first M of its own tokens of the text: the plainest message of that length."""
+"""The receiver reads the first M of its own tokens of the text: the plainest short message."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ REVERSED = 0.25
 
 
 def _words(line: str) -> tuple[str, ...]:
+    """Return the words of a line."""
     return tuple(line.split())
 
 
@@ -56,7 +57,7 @@ OPENINGS: dict[str, tuple[str, ...]] = {
         "Here is the {length} story that the {town} {paper} ran {time}.",
     ),
 }
-# Each pair: how the deciding cues are stated, how cues that must be ignored are stated.
+# Each pair: how the deciding cues are stated and how cues to ignore are, unless reversed.
 STATED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sentiment": (
         ("I found it {a} and {b}", "to me it was {a} and {b}", "we think it is {a} and {b}"),
@@ -103,6 +104,7 @@ def primer_prompt(task: str, text: str) -> str:
 
 
 def _capital(sentence: str) -> str:
+    """Return a sentence with its first letter in upper case."""
     return sentence[0].upper() + sentence[1:]
 
 
@@ -110,7 +112,7 @@ def _compose(task: str, label: int, rng: Random) -> tuple[str, str]:
     """Return one text of a label and its deciding words."""
     names = LABELS[task]
     a, b = rng.sample(CUES[names[label]], 2)
-    # The cues to ignore name another label: presence alone does not decide.
+    # The other cues name another label: presence alone does not decide.
     c, d = rng.sample(CUES[rng.choice([name for name in names if name != names[label]])], 2)
     slots = {
         "person": rng.choice(PEOPLE),

@@ -1,0 +1,115 @@
+"""The reader against transformers' own forward pass and generation, and against brute force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lwspec.errors import ModelError
+from lwspec.kernels.reader import Reader
+
+TEXTS = ["red blue", "green stone river cloud quick slow warm", "dark"]
+
+
+@pytest.fixture(params=["llama", "mistral"])
+def reader(request: pytest.FixtureRequest, world: Path) -> Reader:
+    return Reader.load(world / "models" / request.param, "float32", None, torch.device("cpu"))
+
+
+def alone(reader: Reader, ids: list[int]) -> torch.Tensor:
+    """Log-probabilities [tokens, vocabulary] of one sequence, by transformers alone."""
+    with torch.no_grad():
+        return reader.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+
+
+def test_labels_are_scored_in_full_whatever_stands_beside_them(reader: Reader) -> None:
+    prompts = [reader.encode(f"Text: {text}\nColour:") for text in TEXTS]
+    labels = [reader.answer_ids("Colour:", f" {label}") for label in ("red", "green stone", "dark")]
+    assert {len(label) for label in labels} != {1}
+    answers = reader.answer([[prompt] for prompt in prompts], labels, write_tokens=5)
+    for row, prompt in enumerate(prompts):
+        for column, label in enumerate(labels):
+            logits = alone(reader, prompt + label)
+            expected = sum(
+                float(logits[len(prompt) + place - 1, token]) for place, token in enumerate(label)
+            )
+            assert float(answers.label_logprobs[row, column]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_writing_is_greedy_generation(reader: Reader) -> None:
+    prompts = [reader.encode(f"Text: {text}\nKeywords:") for text in TEXTS]
+    written = reader.write([[prompt] for prompt in prompts], 7)
+    for prompt, text in zip(prompts, written, strict=True):
+        ids = torch.tensor([prompt])
+        made = reader.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False,
+            pad_token_id=2,
+        )  # fmt: skip
+        assert text == reader._text(made[0, len(prompt) :].tolist())
+
+
+def test_hidden_states_of_every_layer(reader: Reader) -> None:
+    prompts = [reader.encode(text) for text in TEXTS]
+    depth = reader.model.config.num_hidden_layers
+    for layer in range(depth + 1):
+        states = reader.hidden_states([[prompt] for prompt in prompts], layer)
+        for prompt, state in zip(prompts, states, strict=True):
+            with torch.no_grad():
+                whole = reader.model(input_ids=torch.tensor([prompt]), output_hidden_states=True)
+            torch.testing.assert_close(state, whole.hidden_states[layer][0], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ModelError, match=f"layer {depth + 1}"):
+        reader.hidden_states([[prompts[0]]], depth + 1)
+
+
+def test_nothing_above_the_layer_is_run(reader: Reader) -> None:
+    ran: list[int] = []
+    for index, block in enumerate(reader._blocks()):
+        block.register_forward_hook(lambda *_, index=index: ran.append(index))
+    reader.hidden_states([[reader.encode("red")]], 1)
+    assert ran == [0]
+
+
+def test_embeddings_and_tokens_give_the_same_answer(reader: Reader) -> None:
+    ids = reader.encode("Text: red\nColour:")
+    label = [reader.answer_ids("Colour:", " red")]
+    as_ids = reader.answer([[ids]], label)
+    embedded = reader.embedding(torch.tensor(ids[3:])).detach()
+    mixed = reader.answer([[ids[:3], embedded]], label)
+    torch.testing.assert_close(as_ids.label_logprobs, mixed.label_logprobs)
+
+
+def test_the_loss_is_the_mean_over_answer_tokens(reader: Reader) -> None:
+    prompts = [reader.encode(f"Text: {text}\nColour:") for text in TEXTS]
+    answers = [
+        [*reader.answer_ids("Colour:", f" {label}"), reader.eos]
+        for label in ("red", "green stone", "blue")
+    ]
+    terms = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        logits = alone(reader, prompt + answer)
+        terms += [-float(logits[len(prompt) + i - 1, token]) for i, token in enumerate(answer)]
+    loss = reader.answer_loss([[prompt] for prompt in prompts], answers)
+    assert float(loss) == pytest.approx(sum(terms) / len(terms), abs=1e-4)
+
+
+def test_gradients_reach_soft_tokens_and_nothing_else(reader: Reader) -> None:
+    soft = torch.randn(2, 3, reader.width, requires_grad=True)
+    prompts = [[reader.encode("Colour:"), row] for row in soft]
+    reader.answer_loss(prompts, [[5, reader.eos], [6, 7, reader.eos]]).backward()
+    assert soft.grad is not None
+    assert torch.isfinite(soft.grad).all()
+    assert (soft.grad.abs().sum((1, 2)) > 0).all()
+    assert all(parameter.grad is None for parameter in reader.model.parameters())
+
+
+def test_prompts_keep_their_beginning_token_and_their_end(reader: Reader) -> None:
+    whole = reader.encode("red blue green stone")
+    assert whole[0] == reader.tokenizer.bos_token_id
+    assert reader.encode("red blue green stone", 2) == [whole[0], *whole[-2:]]
+
+
+def test_a_prompt_and_answer_that_merge_are_refused(reader: Reader) -> None:
+    with pytest.raises(ModelError, match="merges"):
+        reader.answer_ids("Colour", "")

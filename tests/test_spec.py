@@ -1,0 +1,143 @@
+"""A wrong spec gets one screen that says where, and nothing is written."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Project
+
+WRONG = {
+    "misspelt key": ("epochs = 2", "epoch = 2", "epoch = 2", "unknown key 'epoch'", "epochs"),
+    "misspelt arm table": ("bridge = {", "brigde = {", "brigde", "unknown key 'brigde'", "bridge"),
+    "misspelt arm setting": (
+        "latents = 4",
+        "latent = 4",
+        "latent = 4",
+        "unknown key 'latent'",
+        "latents",
+    ),
+    "wrong type": ("epochs = 2", 'epochs = "2"', 'epochs = "2"', "valid integer", None),
+    "a float for an integer": ("epochs = 2", "epochs = 2.0", "epochs = 2.0", "valid integer", None),
+    "unknown model": ('sender = "llama"', 'sender = "lama"', '"lama"', "no model 'lama'", "llama"),
+    "unknown arm": ('arms = ["bridge"]', 'arms = ["brige"]', '"brige"', "no arm 'brige'", "bridge"),
+    "unknown task": (
+        'tasks = ["colour"]',
+        'tasks = ["color"]',
+        'tasks = ["color"]',
+        "no task 'color'",
+        "colour",
+    ),
+    "negative seed": (
+        "seeds = [1, 2]",
+        "seeds = [1, -2]",
+        "-2",
+        "greater than or equal to 0",
+        None,
+    ),
+    "repeated seed": ("seeds = [1, 2]", "seeds = [1, 1]", "[1, 1]", "1 is given twice", None),
+    "climbing name": ('name = "main"\narms', 'name = "../main"\narms', '"../main"', "no '/'", None),
+    "prompt without context": (
+        'sender_prompt = "Text: {context}',
+        'sender_prompt = "Text: {text}',
+        '"Text: {text}',
+        "holds no {context}",
+        None,
+    ),
+    "query with context": (
+        'query = "Colour:"',
+        'query = "{context}"',
+        "query =",
+        "holds {context}",
+        None,
+    ),
+    "overlapping splits": (
+        'validation = { from = "train", rows = 12 }',
+        'validation = "train"',
+        "splits =",
+        "overlap",
+        None,
+    ),
+    "split that the data lack": (
+        'test = "test" }\ncon',
+        'test = "tset" }\ncon',
+        '"tset"',
+        "no split",
+        "test",
+    ),
+    "missing file": ("data/test.jsonl", "data/tests.jsonl", "tests.jsonl", "no file", None),
+    "missing model": ("models/llama", "./models/nowhere", "nowhere", "no model folder", None),
+    "one label": (
+        'labels = ["red", "blue", "green stone"]',
+        'labels = ["red"]',
+        "labels =",
+        "at least 2",
+        None,
+    ),
+    "settings of an arm that is not there": (
+        'arms = ["linear_probe"]',
+        'arms = ["bridge"]\nbridge = { layer = 1 }',
+        "linear_probe = {",
+        "not among the experiment's arms",
+        None,
+    ),
+    "unknown budget unit": ('gpu = "cpu"', 'gpu = "h10"', '"h10"', "'h100'", "h100"),
+    "not TOML": ("[budget]", "[budget", "[budget", "not TOML", None),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_spec_is_explained_and_writes_nothing(name: str, project: Project) -> None:
+    old, new, place, what, nearest = WRONG[name]
+    project.change(old, new)
+    lines = project.spec.read_text().splitlines()
+    line = 1 + next(number for number, text in enumerate(lines) if place in text)
+    before = project.files()
+    done = project.run("plan", "small.toml", status=2)
+    assert f"small.toml:{line}:" in done.stderr
+    assert what in done.stderr
+    assert nearest is None or f"did you mean: {nearest}" in done.stderr
+    assert done.stderr.count("\n") < 24
+    assert project.files() == before
+
+
+def test_a_sweep_over_a_key_that_does_not_exist(project: Project) -> None:
+    project.change("bridge = {", 'sweep = { "bridge.latens" = [2, 4] }\nbridge = {')
+    done = project.run("plan", "small.toml", status=2)
+    line = 1 + project.spec.read_text().splitlines().index('sweep = { "bridge.latens" = [2, 4] }')
+    assert f"small.toml:{line}:11" in done.stderr
+    assert "did you mean: bridge.latents" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sweep", "what"),
+    [
+        ('"bridge.latents" = [2, 2]', "twice"),
+        ('"bridge.latents" = [2, "4"]', "cannot be '4'"),
+        ('"train.epochs" = [2, 0]', "cannot be 0"),
+    ],
+)
+def test_a_sweep_that_cannot_run(project: Project, sweep: str, what: str) -> None:
+    project.change("bridge = {", f"sweep = {{ {sweep} }}\nbridge = {{")
+    assert what in project.run("plan", "small.toml", status=2).stderr
+
+
+def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:
+    project.change(
+        'arms = ["sender_direct", "receiver_direct", "truncated", "no_message"]',
+        'arms = ["truncated", "no_message"]\nsweep = { "truncated.tokens" = [2, 4] }',
+    )
+    assert "every point would run the same" in project.run("plan", "small.toml", status=2).stderr
+
+
+def test_several_errors_are_shown_together(project: Project) -> None:
+    project.change("epochs = 2", "epoch = 2")
+    project.change("gpu_hours = 2.0", "gpu_hours = -1.0")
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert "unknown key 'epoch'" in stderr
+    assert "gpu_hours" in stderr
+
+
+def test_a_missing_spec_and_a_spec_that_is_not_text(project: Project) -> None:
+    assert "cannot read" in project.run("plan", "nothing.toml", status=2).stderr
+    project.spec.write_bytes(b"\xff\xfe\x00")
+    assert "not UTF-8" in project.run("plan", "small.toml", status=2).stderr
+    assert "lwspec plan SPEC" in project.run("status", status=2).stderr
