@@ -189,6 +189,15 @@ class Project:
         assert old in text, old
         self.write(text.replace(old, new))
 
+    def keep(self, *experiments: str) -> None:
+        """Drop the other experiments, so that a test runs only what it is about."""
+        head, *blocks = self.spec.read_text().split("[[experiment]]\n")
+        last, tail = blocks[-1].split("[[table]]", 1)
+        kept = [b for b in (*blocks[:-1], last) if b.split('"')[1] in experiments]
+        listed = ", ".join(f'"{name}"' for name in experiments)
+        tail = tail.replace('["direct", "relay", "probe", "main"]', f"[{listed}]")
+        self.write("".join([head, *(f"[[experiment]]\n{b}" for b in kept), "[[table]]", tail]))
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "lwspec", *arguments]
 

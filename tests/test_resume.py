@@ -50,6 +50,7 @@ def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, world: Path
 ) -> tuple[dict[str, bytes], str]:
     project = Project(tmp_path_factory.mktemp("undisturbed"), world)
+    project.keep("main")
     project.change(*LONG)
     project.run("submit", "small.toml", "--yes")
     return results(project), table(project)
@@ -59,6 +60,7 @@ def undisturbed(
 def test_kill_9_changes_no_result(
     victim: str, project: Project, undisturbed: tuple[dict[str, bytes], str]
 ) -> None:
+    project.keep("main")
     project.change(*LONG)
     moments = random.Random(victim)
     kills = 0
@@ -90,6 +92,7 @@ def test_kill_9_changes_no_result(
 def test_ctrl_c_leaves_everything_resumable(
     project: Project, undisturbed: tuple[dict[str, bytes], str]
 ) -> None:
+    project.keep("main")
     project.change(*LONG)
     process = start(project)
     while not training(project):
@@ -112,6 +115,7 @@ def test_ctrl_c_leaves_everything_resumable(
 def test_an_unreadable_checkpoint_is_reported_and_the_one_before_it_used(
     project: Project, undisturbed: tuple[dict[str, bytes], str]
 ) -> None:
+    project.keep("main")
     project.change(*LONG)
     process = start(project)
     while not list(project.runs.glob("fit-*/attempt-1/checkpoints/step-*")):
@@ -131,6 +135,7 @@ def test_an_unreadable_checkpoint_is_reported_and_the_one_before_it_used(
 
 
 def test_a_second_submit_beside_a_running_one_is_refused(project: Project) -> None:
+    project.keep("main")
     project.change(*LONG)
     process = start(project)
     while not training(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -78,10 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LwspecError as error:
         print(f"lwspec: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("lwspec: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(
+            f"lwspec: {error.filename or 'writing'}: {error.strerror}\n"
+            "  next: make room or mend the permissions; the same command goes on from here",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("lwspec: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return status

@@ -31,11 +31,16 @@ class Session:
     problems: list[Problem]
 
 
-def open_session(spec: Path | None, db: Path, runs: Path, *, rescan: bool = False) -> Session:
-    """Check the spec, ingest what is new, and plan. Writes nothing if the spec is wrong."""
+def open_session(
+    spec: Path | None, db: Path, runs: Path, *, rescan: bool = False, quiet: bool = False
+) -> Session:
+    """Check the spec, ingest what is new, and plan. Writes nothing if the spec is wrong.
+
+    Where no spec is named, the one that was planned last is taken and, unless `quiet`, named.
+    """
     folder = Runs(runs)
     memory = PlanMemory(folder)
-    path = spec or _planned_last(memory)
+    path = spec or _planned_last(memory, quiet)
     arms = declarations()
     loaded = load(path, arms)
     located = locate(loaded, runs / "cache" / "fingerprints.json")
@@ -48,7 +53,7 @@ def open_session(spec: Path | None, db: Path, runs: Path, *, rescan: bool = Fals
     return Session(loaded, folder, store, records, plan, memory, problems)
 
 
-def _planned_last(memory: PlanMemory) -> Path:
+def _planned_last(memory: PlanMemory, quiet: bool) -> Path:
     path = memory.last_spec()
     if path is None:
         raise UsageError("no spec is named and none was planned here", remedy="lwspec plan SPEC")
@@ -56,5 +61,6 @@ def _planned_last(memory: PlanMemory) -> Path:
         shown = path.relative_to(Path.cwd())
     except ValueError:
         shown = path
-    print(f"spec {shown}, planned last here")
+    if not quiet:
+        print(f"spec {shown}, planned last here")
     return shown

@@ -22,7 +22,9 @@ WATCH_EVERY_S = 2.0
 def main(options: argparse.Namespace) -> int:
     """Show the state once, or again and again until nothing runs."""
     while True:
-        session = open_session(options.spec, options.db, options.runs, rescan=options.rescan)
+        session = open_session(
+            options.spec, options.db, options.runs, rescan=options.rescan, quiet=options.json
+        )
         console = Console(highlight=False, soft_wrap=True)
         if options.json:
             print(json.dumps(_json(session), indent=1))

@@ -13,6 +13,7 @@ from rich.console import Console
 from lwspec.cli.plan import change_since_submit, show_plan
 from lwspec.cli.progress import observer
 from lwspec.cli.session import Session, open_session
+from lwspec.engine.evidence import source_files
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
 from lwspec.engine.local import LocalExecutor
@@ -56,7 +57,8 @@ def submit(session: Session, *, only: str | None, agreed: bool) -> int:
 def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
     """Ask before running anything but the plan that was shown last."""
     plan, shown = session.plan, session.memory.shown(session.loaded.spec.name)
-    if shown is not None and shown["digest"] == plan.digest:
+    code = set(source_files().items()) ^ set(shown["source_files"].items()) if shown else set()
+    if shown is not None and shown["digest"] == plan.digest and not code:
         return
     show_plan(session, change_since_submit(session))
     session.memory.remember_shown(plan)
@@ -69,6 +71,7 @@ def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
         *(f"  new  {x}" for x in change.new),
     ]
     lines += [f"  gone  {label}" for label in change.gone]
+    lines += [f"  code  lwspec/kernels/{file}" for file in sorted({file for file, _ in code})]
     print("\n".join(lines[:20]) or "  the epochs of some fits")
     if not sys.stdin.isatty():
         raise UsageError(

@@ -14,7 +14,7 @@ from lwspec.report.why import explain
 
 def main(options: argparse.Namespace) -> int:
     """Print the chain, for a person or as JSON."""
-    session = open_session(options.spec, options.db, options.runs)
+    session = open_session(options.spec, options.db, options.runs, quiet=options.json)
     evidence = read_evidence(session.store, session.plan)
     results = read_results(session.store)
     chain = explain(options.ref, session.plan, results, evidence, session.runs.path)

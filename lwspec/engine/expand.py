@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
-from lwspec.engine.job import Job, make_job
-from lwspec.engine.spec import AtMost, Evaluate, Experiment, Frozen, Spec, Task, Train
+from lwspec.engine.job import Job, Kind, identity
+from lwspec.engine.spec import AtMost, Experiment, Frozen, Spec, Train
 from lwspec.errors import SpecError
 
 BLOCK_ROWS = 1000
@@ -75,6 +75,23 @@ def points(experiment: Experiment) -> Iterator[Point]:
         yield dict(zip(keys, values, strict=True))
 
 
+@dataclass(frozen=True)
+class _Block:
+    """One arm on one task at one sweep point: everything about its cells but the seed."""
+
+    experiment: Experiment
+    arm: ArmDeclaration
+    task: str
+    point: Point
+    settings: Frozen
+    train: Train
+
+    @property
+    def label(self) -> str:
+        swept = "".join(f" {key}={value}" for key, value in self.point.items())
+        return f"{self.arm.name} {self.task}{swept}"
+
+
 class _Builder:
     """Collects jobs by id, so that what two cells share is made once."""
 
@@ -84,137 +101,107 @@ class _Builder:
         self.located = located
         self.jobs: dict[str, Job] = {}
         self.used: dict[str, dict[str, None]] = {}
-        self._experiment = ""
-        self._names: dict[str, str] = {}
 
     def experiment(self, experiment: Experiment) -> Iterator[Cell]:
-        self._experiment = experiment.name
         self.used[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
-            self._names = {
-                "task": task,
-                "sender": experiment.sender,
-                "receiver": experiment.receiver,
-            }
             seen: dict[str, Point] = {}
             for point in points(experiment):
-                settings, train = _at_point(experiment, self.arms[name], point)
-                first = None
-                for seed in experiment.seeds:
-                    cell = self._cell(
-                        experiment, self.arms[name], task, seed, point, settings, train
-                    )
-                    first = first or cell.evaluate
-                    yield cell
-                assert first is not None
-                if first in seen:
+                arm = self.arms[name]
+                block = _Block(experiment, arm, task, point, *_at_point(experiment, arm, point))
+                cells = self._block(block)
+                if cells[0].evaluate in seen:
                     raise SpecError(
-                        f"experiment {experiment.name!r}: the sweep points {dict(seen[first])} and "
-                        f"{dict(point)} give the same jobs for {name} on {task}",
+                        f"experiment {experiment.name!r}: the sweep points "
+                        f"{dict(seen[cells[0].evaluate])} and {dict(point)} give the same jobs "
+                        f"for {name} on {task}",
                         remedy="sweep a setting that changes this arm",
                     )
-                seen[first] = point
+                seen[cells[0].evaluate] = point
+                yield from cells
 
-    def _cell(
-        self,
-        experiment: Experiment,
-        arm: ArmDeclaration,
-        task: str,
-        seed: int,
-        point: Point,
-        settings: Frozen,
-        train: Train,
-    ) -> Cell:
-        inputs = {"data": self._data(task)}
-        for need in arm.needs(settings):
-            inputs[need.step] = self._need(need, experiment, task, train)
+    def _block(self, block: _Block) -> list[Cell]:
+        """The cells of every seed; an arm without a seed has one job for all of them."""
+        inputs = {"data": self._data(block)}
+        for need in block.arm.needs(block.settings):
+            inputs[need.step] = self._need(need, block)
         places: dict[str, str] = {}
-        base: dict[str, Any] = {
-            "arm": arm.name,
-            "arm_version": arm.version,
-            "arm_settings": settings.model_dump(),
-            "models": {},
-            "task": {"labels": self.spec.tasks[task].labels, **self._reads(arm, task)},
+        models: dict[str, Mapping[str, Any]] = {}
+        for role in block.arm.models:
+            models[role] = self.located.models[getattr(block.experiment, role)]
+            self._add_model(role, block, inputs, places)
+        declared = self.spec.tasks[block.task]
+        settings: dict[str, Any] = {
+            "arm": block.arm.name,
+            "arm_version": block.arm.version,
+            "arm_settings": block.settings.model_dump(),
+            "models": models,
+            "task": {
+                "labels": declared.labels,
+                **{name: getattr(declared, name) for name in block.arm.reads},
+            },
             "threads": self.spec.resources.threads,
         }
-        roles: tuple[Role, ...] = arm.models
-        for role in roles:
-            model = getattr(experiment, role)
-            base["models"][role] = self.located.models[model]
-            self._add_model(model, role, inputs, places)
-        label = f"{arm.name} {task}" + (f" s{seed}" if arm.seeded else "")
-        label += "".join(f" {key}={value}" for key, value in point.items())
+        seeds: Sequence[int | None] = block.experiment.seeds if block.arm.seeded else [None]
+        made = {seed: self._run(block, seed, settings, inputs, places) for seed in seeds}
+        cells = []
+        for seed in block.experiment.seeds:
+            fit, evaluate = made[seed if block.arm.seeded else None]
+            names = (block.experiment.name, block.arm.name, block.task)
+            cells.append(Cell(*names, seed, block.point, evaluate, fit, block.arm.seeded))
+        return cells
+
+    def _run(
+        self,
+        block: _Block,
+        seed: int | None,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        places: Mapping[str, str],
+    ) -> tuple[str | None, str]:
+        """The fit, where the arm is trained, and the evaluation."""
+        arm, train = block.arm, block.train
+        label = block.label + ("" if seed is None else f" s{seed}")
+        gpus = self.spec.resources.gpus
+        measure = {**settings, **block.experiment.evaluate.model_dump(), "split": "test"}
         fit = None
         if arm.trained:
-            fit = self._fit(arm, seed, train, base, inputs, places, label)
-            inputs = {**inputs, "fit": fit}
-        evaluate = self._evaluate(arm, experiment.evaluate, train, base, inputs, places, label)
-        return Cell(experiment.name, arm.name, task, seed, point, evaluate, fit, arm.seeded)
-
-    def _reads(self, arm: ArmDeclaration, task: str) -> dict[str, Any]:
-        declared = self.spec.tasks[task]
-        return {name: getattr(declared, name) for name in arm.reads}
-
-    def _fit(
-        self,
-        arm: ArmDeclaration,
-        seed: int,
-        train: Train,
-        base: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        places: Mapping[str, str],
-        label: str,
-    ) -> str:
-        settings = {**base, "samples": _samples(train)}
-        outputs: tuple[str, ...] = ("epoch-001",)
-        if arm.epochs:
-            settings["train"] = _schedule(train)
-            outputs = tuple(f"epoch-{epoch:03d}" for epoch in range(1, train.epochs + 1))
-        if arm.seeded:
-            settings["seed"] = seed
-        return self._add("fit", arm.name, settings, inputs, outputs, label, places, self._gpus())
-
-    def _evaluate(
-        self,
-        arm: ArmDeclaration,
-        evaluate: Evaluate,
-        train: Train,
-        base: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        places: Mapping[str, str],
-        label: str,
-    ) -> str:
-        settings = {**base, **evaluate.model_dump(), "split": "test"}
-        if arm.trained:
+            learn = {**settings, "samples": _samples(train)}
             epochs = train.epochs if arm.epochs else 1
-            settings["checkpoint"] = {train.checkpoint if arm.epochs else "last": epochs}
-        return self._add(
-            "evaluate", arm.name, settings, inputs, ("result",), label, places, self._gpus()
+            if arm.epochs:
+                learn["train"] = _schedule(train)
+            if seed is not None:
+                learn["seed"] = seed
+            outputs = tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
+            fit = self._add(block, "fit", arm.name, learn, inputs, outputs, label, places, gpus)
+            inputs = {**inputs, "fit": fit}
+            measure["checkpoint"] = {train.checkpoint if arm.epochs else "last": epochs}
+        evaluate = self._add(
+            block, "evaluate", arm.name, measure, inputs, ("result",), label, places, gpus
         )
+        return fit, evaluate
 
-    def _gpus(self) -> int:
-        return self.spec.resources.gpus
-
-    def _data(self, task: str) -> str:
-        declared = self.spec.tasks[task]
+    def _data(self, block: _Block) -> str:
+        declared = self.spec.tasks[block.task]
         settings = {
-            "data": self.located.data[task],
+            "data": self.located.data[block.task],
             "splits": declared.splits.model_dump(),
             "context": declared.context,
             "label": declared.label,
             "labels": declared.labels,
             "sample_seed": declared.sample_seed,
         }
-        places = self.located.data_paths[task]
-        return self._add("prepare", "data", settings, {}, ("result",), f"data {task}", places, 0)
+        places = self.located.data_paths[block.task]
+        label = f"data {block.task}"
+        return self._add(block, "prepare", "data", settings, {}, ("result",), label, places, 0)
 
-    def _need(self, need: Need, experiment: Experiment, task: str, train: Train) -> str:
+    def _need(self, need: Need, block: _Block) -> str:
         """A `states` or `text` job: the frozen sender over the rows of one task."""
-        declared: Task = self.spec.tasks[task]
-        inputs, places = {"data": self._data(task)}, dict[str, str]()
-        self._add_model(experiment.sender, "sender", inputs, places)
+        declared, sender = self.spec.tasks[block.task], block.experiment.sender
+        inputs, places = {"data": self._data(block)}, dict[str, str]()
+        self._add_model("sender", block, inputs, places)
         settings = {
-            "model": self.located.models[experiment.sender],
+            "model": self.located.models[sender],
             "max_prompt_tokens": declared.max_prompt_tokens,
             "threads": self.spec.resources.threads,
             "prompt": declared.sender_prompt,
@@ -222,28 +209,31 @@ class _Builder:
         }
         outputs: tuple[str, ...] = ("test",)
         if need.step == "states":
-            outputs = ("validation", "test", *_blocks(train, self.located.train_rows[task]))
-        label = f"{need.step} {experiment.sender} {task}"
+            available = self.located.train_rows[block.task]
+            outputs = ("validation", "test", *_blocks(block.train, available))
+        label, gpus = f"{need.step} {sender} {block.task}", self.spec.resources.gpus
         return self._add(
-            "prepare", need.step, settings, inputs, outputs, label, places, self._gpus()
+            block, "prepare", need.step, settings, inputs, outputs, label, places, gpus
         )
 
     def _add_model(
-        self, model: str, role: Role, inputs: dict[str, str], places: dict[str, str]
+        self, role: Role, block: _Block, inputs: dict[str, str], places: dict[str, str]
     ) -> None:
-        declared = self.spec.models[model]
-        if declared.toy is None:
+        """Where a role's model comes from: a folder or hub id, or the job that trains the toy."""
+        model = getattr(block.experiment, role)
+        toy = self.spec.models[model].toy
+        if toy is None:
             places[role] = self.located.model_paths[model]
             return
-        toy = self.located.models[model]
-        settings = {"toy": toy["toy"], "version": toy["version"]}
+        settings = {"toy": toy, "version": self.located.models[model]["version"]}
         inputs[role] = self._add(
-            "prepare", "toy", settings, {}, ("result",), f"toy {declared.toy}", {}, 0
+            block, "prepare", "toy", settings, {}, ("result",), f"toy {toy}", {}, 0
         )
 
     def _add(
         self,
-        kind: Any,
+        block: _Block,
+        kind: Kind,
         step: str,
         settings: Mapping[str, Any],
         inputs: Mapping[str, str],
@@ -252,22 +242,28 @@ class _Builder:
         places: Mapping[str, str],
         gpus: int,
     ) -> str:
-        job = make_job(
+        """Keep a job, or the one of its identity that is there with the more outputs."""
+        job = Job(
+            identity(kind, step, settings, inputs),
             kind,
             step,
             settings,
             inputs,
-            outputs=outputs,
-            label=label,
-            places=places,
-            names=self._names,
-            gpus=gpus,
-            threads=self.spec.resources.threads,
+            outputs,
+            label,
+            places,
+            {
+                "task": block.task,
+                "sender": block.experiment.sender,
+                "receiver": block.experiment.receiver,
+            },
+            gpus,
+            self.spec.resources.threads,
         )
         known = self.jobs.get(job.id)
         if known is None or len(known.outputs) < len(job.outputs):
             self.jobs[job.id] = job
-        self.used[self._experiment][job.id] = None
+        self.used[block.experiment.name][job.id] = None
         return job.id
 
 

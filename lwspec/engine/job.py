@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 IDENTITY_VERSION = 1
@@ -39,7 +39,7 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
-        return {**asdict(self), "outputs": list(self.outputs)}
+        return {name: getattr(self, name) for name in Job.__dataclass_fields__}
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Job:
@@ -58,32 +58,3 @@ def identity(kind: Kind, step: str, settings: Mapping[str, Any], inputs: Mapping
     """A job's id: its kind and 80 bits of a versioned hash over settings and inputs' ids."""
     text = canonical([IDENTITY_VERSION, kind, step, settings, inputs])
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-
-
-def make_job(
-    kind: Kind,
-    step: str,
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    *,
-    outputs: tuple[str, ...] = ("result",),
-    label: str,
-    places: Mapping[str, str] | None = None,
-    names: Mapping[str, str] | None = None,
-    gpus: int = 0,
-    threads: int = 1,
-) -> Job:
-    """A job with the id that its settings and inputs give it."""
-    return Job(
-        identity(kind, step, settings, inputs),
-        kind,
-        step,
-        settings,
-        inputs,
-        outputs,
-        label,
-        places or {},
-        names or {},
-        gpus,
-        threads,
-    )

@@ -206,7 +206,7 @@ def compare(plan: Plan, earlier: Mapping[str, Mapping[str, object]]) -> Change:
 
 def _difference(before: Mapping[str, object], job: Job) -> str:
     """The settings that differ, as `key old -> new`."""
-    old, new = _flat(before["settings"]), _flat(job.to_json()["settings"])
+    old, new = _flat(before["settings"]), _flat(job.settings)
     differing = [
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted({*old, *new})

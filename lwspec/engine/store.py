@@ -135,11 +135,7 @@ class Store:
         try:
             self._open()
         except (DatabaseError, OperationalError) as error:
-            raise StoreError(
-                f"cannot open the database: {error.orig}",
-                where=str(path),
-                remedy="move it away: `lwspec status` rebuilds it from the run folders",
-            ) from None
+            raise self._unusable("open", error) from None
 
     def _open(self) -> None:
         if inspect(self._engine).has_table("about"):
@@ -170,9 +166,19 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its beginning."""
-        with self._engine.connect().execution_options(lwspec_write=True) as connection:
-            with connection.begin():
-                yield connection
+        try:
+            with self._engine.connect().execution_options(lwspec_write=True) as connection:
+                with connection.begin():
+                    yield connection
+        except OperationalError as error:
+            raise self._unusable("write", error) from None
+
+    def _unusable(self, what: str, error: DatabaseError) -> StoreError:
+        return StoreError(
+            f"cannot {what} the database: {error.orig}",
+            where=str(self.path),
+            remedy="make room, or move it away: `lwspec status` rebuilds it from the run folders",
+        )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

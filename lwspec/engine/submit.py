@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lwspec.engine.evidence import source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
@@ -33,7 +34,7 @@ def write_jobs(plan: Plan, runs: Runs, wanted: set[str]) -> None:
             outputs = max(outputs, folder.job().outputs, key=len)
         record: dict[str, Any] = {
             **job.to_json(),
-            "outputs": list(outputs),
+            "outputs": outputs,
             "spec": plan.loaded.spec.name,
             "allowance_s": plan.allowance_s(job),
             "modelled_s": plan.modelled_s[job.id],
@@ -48,12 +49,13 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "spec": plan.loaded.spec.name,
         "spec_path": str(plan.loaded.source.path.resolve()),
         "digest": plan.digest,
+        "source_files": source_files(),
         "at": time.time(),
         "jobs": {
             job.id: {
                 "kind": job.kind,
                 "label": job.label,
-                "settings": job.to_json()["settings"],
+                "settings": job.settings,
                 "outputs": list(job.outputs),
             }
             for job in plan.expansion.jobs.values()
@@ -81,7 +83,8 @@ class PlanMemory:
 
     def remember_shown(self, plan: Plan) -> None:
         """The plan that `submit` will be held to."""
-        write_json(self._folder / f"{plan.loaded.spec.name}.shown.json", plan_record(plan))
+        shown = self._folder / f"{plan.loaded.spec.name}.shown.json"
+        write_json(shown, plan_record(plan), indent=None)
         write_json(
             self._folder / "last.json",
             {"spec": plan.loaded.spec.name, "spec_path": str(plan.loaded.source.path.resolve())},
@@ -89,7 +92,8 @@ class PlanMemory:
 
     def remember_submitted(self, plan: Plan) -> None:
         """The plan that later ones are compared with."""
-        write_json(self._folder / f"{plan.loaded.spec.name}.submitted.json", plan_record(plan))
+        submitted = self._folder / f"{plan.loaded.spec.name}.submitted.json"
+        write_json(submitted, plan_record(plan), indent=None)
 
     def shown(self, spec: str) -> dict[str, Any] | None:
         """The plan of this spec that was shown last."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -67,7 +68,7 @@ class Reader:
             model = AutoModelForCausalLM.from_pretrained(
                 path, revision=revision or "main", dtype=getattr(torch, dtype)
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
             raise ModelError(
                 f"cannot load the model: {first}",

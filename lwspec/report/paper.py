@@ -117,7 +117,7 @@ def _words(
             {
                 "name": escape(name),
                 "labels": escape(", ".join(task.labels)),
-                "sender_prompt": escape(task.sender_prompt.replace("\n", " / ")),
+                "sender_prompt": escape(task.sender_prompt.replace("\n", "\\n")),
                 "query": escape(task.query),
             }
             for name, task in spec.tasks.items()
@@ -194,7 +194,8 @@ def compile_pdf(tex: Path, evidence: Evidence) -> Path | None:
     date = os.environ.get("SOURCE_DATE_EPOCH", str(int(evidence.newest)))
     with tempfile.TemporaryDirectory() as scratch:
         command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error"]
-        command += ["-no-shell-escape", f"-outdir={scratch}", tex.name]
+        command += ["-usepretex", r"-pretex=\pdftrailerid{}", "-no-shell-escape"]
+        command += [f"-outdir={scratch}", tex.name]
         done = subprocess.run(
             command,
             cwd=tex.parent,

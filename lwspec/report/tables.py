@@ -109,7 +109,7 @@ def latex_table(data: TableData) -> str:
     """The table as a booktabs tabular with its caption and notes."""
     heads = [rf"\multicolumn{{1}}{{c}}{{{escape(column)}}}" for column in data.columns]
     lines = [
-        r"\begin{table}[t]",
+        r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{_caption(data)}}}",
         rf"\label{{tab:{escape_label(data.table.name)}}}",
@@ -168,5 +168,5 @@ def _caption(data: TableData) -> str:
         notes.append(r"$^\dagger$ A declared subset of the test split.")
     missing = sum(len(entry.missing) for entry in present)
     if missing:
-        notes.append(f"{missing} evaluations have not finished.")
+        notes.append(f"Evaluations that have not finished: {missing}.")
     return " ".join([escape(data.table.caption), *notes]).strip()
