@@ -11,20 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from lwspec.engine.arm import ArmDeclaration
+from lwspec.kernels.message import Message, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lwspec.kernels.reader import Reader
-
-Message: TypeAlias = "Sequence[Tensor] | Sequence[str]"
-"""One a row: soft tokens [soft_tokens, receiver_width], or text."""
-
-Prompt: TypeAlias = "Sequence[Sequence[int] | Tensor]"
-"""What a model runs on, in segments: token ids, or embeddings [tokens, width]."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +70,10 @@ class Arm:
     """Fit in one step from all training rows, their labels and the number of labels."""
     predict: Callable[[Setup, Mapping[str, Tensor], Batch], Tensor] | None = None
     """Log-probabilities [rows, labels] without any reader."""
+
+
+def text_prompt(setup: Setup, field: str, text: str) -> Prompt:
+    """The task's prompt `field` around a text, cut to its last tokens."""
+    assert setup.reader is not None
+    prompt = setup.task[field].replace("{context}", text)
+    return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]

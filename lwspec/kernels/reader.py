@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lwspec.errors import ModelError
-from lwspec.kernels.arm import Prompt
+from lwspec.kernels.message import Prompt
 
 
 @dataclass(frozen=True)

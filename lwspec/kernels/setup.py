@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from lwspec.kernels.arm import Arm, Prompt, Setup
+from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.items import Items
+from lwspec.kernels.message import Prompt
 from lwspec.kernels.models import load_reader
 from lwspec.kernels.reader import Reader
 

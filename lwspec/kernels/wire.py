@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lwspec.kernels.arm import Message
+from lwspec.kernels.message import Message
 
 
 def pack(message: Any, precision: str) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from lwspec.errors import ModelError
@@ -10,6 +12,8 @@ from lwspec.kernels.attempt import Attempt
 
 def work(attempt: Attempt) -> None:
     """Do what the job says; every output that it owes is offered before this returns."""
+    # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(attempt.job.threads)
     torch.use_deterministic_algorithms(True)
     job = attempt.job

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.spec import Frozen, Positive
-from lwspec.kernels.arm import Arm, Batch, Message, Prompt, Setup
+from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.message import Message, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

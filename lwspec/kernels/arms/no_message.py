@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.kernels.arm import Arm, Prompt, Setup
+from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.message import Prompt
 
 
 def present(setup: Setup, message: None, context: str | None) -> Prompt:

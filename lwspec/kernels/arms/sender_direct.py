@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.kernels.arm import Arm, Prompt, Setup
+from lwspec.kernels.arm import Arm, Setup, text_prompt
+from lwspec.kernels.message import Prompt
 
 
 def present(setup: Setup, message: None, context: str | None) -> Prompt:
     """The sender's prompt around the text."""
-    assert setup.reader is not None and context is not None
-    prompt = setup.task["sender_prompt"].replace("{context}", context)
-    return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]
+    assert context is not None
+    return text_prompt(setup, "sender_prompt", context)
 
 
 ARM = Arm(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.spec import Frozen, Positive
-from lwspec.kernels.arm import Arm, Batch, Prompt, Setup
+from lwspec.kernels.arm import Arm, Batch, Setup, text_prompt
+from lwspec.kernels.message import Prompt
 
 
 class Settings(Frozen):
@@ -23,9 +24,8 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
 
 def present(setup: Setup, message: str, context: str | None) -> Prompt:
     """The receiver's prompt around the beginning of the text."""
-    assert setup.reader is not None and context is None
-    prompt = setup.task["receiver_prompt"].replace("{context}", message)
-    return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]
+    assert context is None
+    return text_prompt(setup, "receiver_prompt", message)
 
 
 ARM = Arm(
