@@ -19,6 +19,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+}
+
 WORDS = "red blue green stone river cloud quick slow warm cold bright dark".split()
 
 SPEC = """\
@@ -212,7 +217,7 @@ class Project:
             text=True,
             timeout=timeout,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=ENVIRONMENT,
         )
         assert status is None or done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from conftest import Project
 
 from lwspec.engine.expand import Expansion, expand
+from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.load import load
 from lwspec.engine.locate import locate
 from lwspec.kernels.arms import declarations
@@ -14,8 +15,8 @@ from lwspec.kernels.arms import declarations
 
 def expansion(project: Project) -> Expansion:
     loaded = load(project.spec, declarations())
-    located = locate(loaded, project.folder / "fingerprints.json")
-    return expand(loaded.spec, declarations(), located)
+    located = locate(loaded, Fingerprints(project.folder / "fingerprints.json"))
+    return expand(loaded, declarations(), located)
 
 
 def ids(found: Expansion, kind: str, step: str) -> set[str]:
@@ -127,3 +128,53 @@ def test_a_sweep_makes_a_job_for_every_point(project: Project) -> None:
     found = expansion(project)
     assert len(ids(found, "fit", "bridge")) == 3 * 2 * 2
     assert len({cell.evaluate for cell in found.cells if cell.arm == "bridge"}) == 12
+
+
+def test_more_samples_extend_the_same_states(project: Project) -> None:
+    before = expansion(project)
+    project.change("samples = 48, ", "")
+    after = expansion(project)
+    assert ids(before, "prepare", "states") == ids(after, "prepare", "states")
+    assert not ids(before, "fit", "bridge") & ids(after, "fit", "bridge")
+
+
+def test_two_needs_of_one_job_are_both_met(project: Project) -> None:
+    """One experiment knows how many rows it wants, another takes all of an unknown number."""
+    data = project.folder / "data"
+    source = data.resolve()
+    data.unlink()
+    data.mkdir()
+    for name in ("train", "test"):
+        (data / f"{name}.json").write_text((source / f"{name}.jsonl").read_text())
+    project.change("train.jsonl", "train.json")
+    project.change("test.jsonl", "test.json")
+    project.change('name = "probe"', 'name = "probe"\ntrain = { samples = { max = 60 } }')
+    project.change("samples = 48, ", "")
+    found = expansion(project)
+    states = found.jobs[next(iter(ids(found, "prepare", "states")))]
+    assert set(states.outputs) == {"validation", "test", "train-all", "train-0000"}
+    for step, wanted in (("bridge", "train-all"), ("linear_probe", "train-0000")):
+        fit = found.jobs[next(iter(ids(found, "fit", step)))]
+        assert fit.reads["states"] == ("validation", wanted)
+
+
+def test_what_an_arm_does_not_use_is_not_in_its_identity(project: Project) -> None:
+    before = expansion(project)
+    project.change("[defaults]", '[defaults]\nevaluate = { precision = "float32" }')
+    after = expansion(project)
+    assert not ids(before, "evaluate", "bridge") & ids(after, "evaluate", "bridge")
+    assert ids(before, "evaluate", "receiver_direct") == ids(after, "evaluate", "receiver_direct")
+    project.change('precision = "float32"', "batch_size = 8")
+    after = expansion(project)
+    assert ids(before, "evaluate", "linear_probe") == ids(after, "evaluate", "linear_probe")
+    assert ids(before, "fit", "bridge") == ids(after, "fit", "bridge")
+    for arm in ("bridge", "receiver_direct"):
+        assert not ids(before, "evaluate", arm) & ids(after, "evaluate", arm)
+
+
+def test_downloads_bookkeeping_is_not_part_of_a_model(project: Project, world: Path) -> None:
+    before = set(expansion(project).jobs)
+    cache = world / "models/llama/.cache/huggingface"
+    cache.mkdir(parents=True)
+    (cache / "model.metadata").write_text("1763850000.0")
+    assert set(expansion(project).jobs) == before

@@ -21,7 +21,7 @@ ALLOWED = {
         "lwspec.errors",
         "lwspec.engine.arm",
         "lwspec.engine.evidence",
-        "lwspec.engine.expand",
+        "lwspec.engine.fingerprint",
         "lwspec.engine.job",
         "lwspec.engine.process",
         "lwspec.engine.runfolder",

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ENVIRONMENT, Project
 from test_run import results
 
 LONG = ("epochs = 2, batch_size = 8", "epochs = 60, batch_size = 2")
@@ -21,7 +21,7 @@ def start(project: Project) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         project.command("submit", "small.toml", "--yes"),
         cwd=project.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        env=ENVIRONMENT, start_new_session=True,
     )  # fmt: skip
 
 

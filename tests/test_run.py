@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import ENVIRONMENT, ROOT, Project
 from pyarrow import parquet
+
+from lwspec.engine.runfolder import read_json, write_json
 
 
 def results(project: Project) -> dict[str, bytes]:
@@ -48,12 +55,14 @@ def test_verbs_without_a_spec_take_the_one_planned_last(finished: Project) -> No
 def test_every_evaluation_holds_the_auditors_record(finished: Project) -> None:
     records = [json.loads(p.read_text()) for p in finished.runs.glob("*/attempt-1/evaluation.json")]
     assert len(records) == 8
+    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     for record in records:
         assert record["task"] == "colour"
         assert record["split"] == "test"
         assert record["n"] == 30
         assert (record["sender"], record["receiver"]) == ("llama", "mistral")
-        assert len(record["git_sha"]) == 40
+        assert record["git_sha"] == head
         for key in ("timestamp", "command", "hardware", "host"):
             assert record[key]
         assert {"accuracy", "macro_f1"} <= set(record["metrics"])
@@ -99,24 +108,18 @@ def test_splits_are_disjoint_by_content_and_say_what_they_left_out(finished: Pro
     assert not texts["train"] & texts["test"]
     assert not texts["train"] & texts["validation"]
     assert not texts["validation"] & texts["test"]
-    assert sum(record["facts"]["left_out_of_train"].values()) == 1
+    assert record["facts"]["left_out"] == 1
     assert record["facts"]["rows"]["test"] == 30
 
 
 def test_the_printed_command_runs_a_job_by_hand(copy_of_finished: Callable[[], Project]) -> None:
-    import shlex
-    import shutil
-    import subprocess
-
-    from conftest import ROOT
-
     project = copy_of_finished()
     path = next(project.runs.glob("evaluate-*/job.json"))
     before = results(project)[path.parent.name]
     for name in ("taken", "attempt-1"):
         shutil.rmtree(path.parent / name)
     command = shlex.split(json.loads(path.read_text())["command"])
-    subprocess.run(command, cwd=project.folder, check=True, env={"PYTHONPATH": str(ROOT)})
+    subprocess.run(command, cwd=project.folder, check=True, env=ENVIRONMENT)
     assert results(project)[path.parent.name] == before
 
 
@@ -173,23 +176,66 @@ def test_a_plan_over_budget_is_not_submitted(project: Project) -> None:
 def test_a_job_stops_itself_at_its_allowance_and_goes_on_with_a_new_one(
     copy_of_finished: Callable[[], Project],
 ) -> None:
-    from lwspec.engine.runfolder import write_json
+    """Also the bytes: 200 epochs in three attempts are those of 200 epochs in one."""
+    project, whole = copy_of_finished(), copy_of_finished()
+    for one in (project, whole):
+        one.keep("main")
+        one.change("epochs = 2", "epochs = 200")
+        one.change("seeds = [1, 2]", "seeds = [1]")
+    for path in whole.runs.glob("fit-*"):
+        shutil.rmtree(path)
+    whole.run("submit", "small.toml", "--yes")
+    fit = next(path.parent for path in whole.runs.glob("fit-*/job.json"))
+    job = read_json(whole.runs / fit.name / "job.json")
+    folder = project.runs / fit.name
+    write_json(folder / "job.json", {**job, "allowance_s": 4.5, "granted_at": time.time()})
+    command = [sys.executable, "-m", "lwspec.kernels.run", str(folder)]
+    subprocess.run(command, cwd=project.folder, env=ENVIRONMENT)
+    assert read_json(folder / "attempt-2/exit.json")["outcome"] == "allowance"
+    assert list((folder / "attempt-2/checkpoints").glob("step-*"))
+    project.run("submit", "small.toml", "--yes")
+    assert (folder / "attempt-3/exit.json").exists()
+    assert results(project).items() >= results(whole).items()
 
+
+def test_fewer_epochs_than_were_planned_before(copy_of_finished: Callable[[], Project]) -> None:
     project = copy_of_finished()
-    project.change("epochs = 2", "epochs = 40")
-    project.run("plan", "small.toml")
-    fits = list(project.runs.glob("fit-*/job.json"))
-    project.run("submit", "--only", "fit bridge colour s1")
-    longest = max(fits, key=lambda path: len(json.loads(path.read_text())["outputs"]))
-    record = json.loads(longest.read_text())
-    record["outputs"] = [f"epoch-{n:03d}" for n in range(1, 2000)]
-    write_json(longest, {**record, "allowance_s": 2.0})
-    import subprocess
-    import sys
+    for path in project.runs.glob("fit-*/job.json"):
+        record = read_json(path)
+        if record["step"] == "bridge":
+            write_json(path, {**record, "outputs": [f"epoch-{n:03d}" for n in range(1, 9)]})
+    project.change("epochs = 2", "epochs = 3")
+    project.run("submit", "small.toml", "--yes")
+    assert states(project) == {"done"}
 
-    subprocess.run(
-        [sys.executable, "-m", "lwspec.kernels.run", str(longest.parent)], cwd=project.folder
-    )
-    ended = json.loads((longest.parent / "attempt-3/exit.json").read_text())
-    assert ended["outcome"] == "allowance"
-    assert list((longest.parent / "attempt-3/checkpoints").glob("step-*"))
+
+def test_the_budget_holds_for_every_attempt_of_a_spec(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    """Changing a setting gives new jobs; what the old ones spent stays spent."""
+    project = copy_of_finished()
+    before = json.loads(project.run("plan", "small.toml", "--json").stdout)["spent_hours"]
+    assert before > 0
+    project.change("learning_rate = 1e-3", "learning_rate = 2e-3")
+    after = json.loads(project.run("plan", "small.toml", "--json").stdout)
+    assert after["spent_hours"] == before
+    assert any(job["owed"] for job in after["jobs"])
+
+
+def test_a_budget_spent_while_jobs_run_stops_them_at_a_checkpoint(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    project = copy_of_finished()
+    project.keep("main")
+    project.change("epochs = 2", "epochs = 3000")
+    project.change("gpu_hours = 2.0", "gpu_hours = 20.0")
+    plan = json.loads(project.run("plan", "small.toml", "--json").stdout)
+    for path in project.runs.glob("*/attempt-1/exit.json"):
+        record = read_json(path)
+        if "fit" in str(path):
+            write_json(path, {**record, "device_s": 1e-6})
+    project.change("gpu_hours = 20.0", f"gpu_hours = {plan['spent_hours'] + 15 / 3600}")
+    project.run("status", "small.toml", "--rescan", status=None)
+    done = project.run("submit", "small.toml", "--yes", status=3)
+    assert "the budget is spent" in done.stderr
+    assert list(project.runs.glob("fit-*/attempt-2/checkpoints/step-*"))

@@ -44,10 +44,10 @@ def test_an_output_finished_but_not_offered_is_taken_later(tmp_path: Path) -> No
 
 
 def test_a_job_owes_what_is_not_taken(tmp_path: Path) -> None:
-    job = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001", "epoch-002"), "x")
+    job = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001", "epoch-002"), "x", {})
     folder = Runs(tmp_path).folder(job.id)
     folder.take(folder.begin_attempt(), "epoch-001", {})
-    assert folder.owed(job) == ["epoch-002"]
+    assert folder.owed(job.outputs) == ["epoch-002"]
 
 
 def test_a_line_cut_short_is_read_once_it_is_whole(tmp_path: Path) -> None:

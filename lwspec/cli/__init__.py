@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -52,14 +51,11 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     else:
         verb.add_argument("spec", type=Path, nargs="?", help="default: the spec planned last")
     if name in ("submit", "run"):
-        verb.add_argument("--executor", choices=["auto", "local"], default="auto")
         verb.add_argument(
             "--only", metavar="GLOB", help="jobs whose label matches, and their inputs"
         )
+    if name == "submit":
         verb.add_argument("--yes", action="store_true", help="agree beforehand to what has changed")
-        verb.add_argument(
-            "--wait", action="store_true", help="until all is done (local always waits)"
-        )
     if name in ("report", "run"):
         verb.add_argument("--paper", type=Path, default=Path("paper"), metavar="DIR")
         verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")
@@ -83,11 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
         print(
-            f"lwspec: {error.filename or 'writing'}: {error.strerror}\n"
-            "  next: make room or mend the permissions; the same command goes on from here",
+            f"lwspec: {error.filename or 'writing'}: {error.strerror or error}\n"
+            "  next: mend the path, its permissions or the disk; then the same command goes on",
             file=sys.stderr,
         )
         return 1

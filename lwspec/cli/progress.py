@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lwspec.engine.job import Job
 from lwspec.engine.local import Running, Tick
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.runfolder import AttemptFolder, Runs
 
 LINES_EVERY_S = 10.0
 LOOK_EVERY_S = 0.5
 
 
 @contextmanager
-def observer(jobs: Mapping[str, Job], runs: Runs) -> Iterator[Callable[[Tick], None]]:
+def observer(runs: Runs) -> Iterator[Callable[[Tick], None]]:
     """A function that shows what the executor is doing each time it is called."""
     console = Console(highlight=False)
+    watch = _Watch(runs)
     if not console.is_terminal:
-        yield _Lines(runs)
+        yield _Lines(watch)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -32,14 +33,52 @@ def observer(jobs: Mapping[str, Job], runs: Runs) -> Iterator[Callable[[Tick], N
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bars(progress, runs)
+        yield _Bars(progress, watch)
+
+
+class _Watch:
+    """Reads what is new in the events of running jobs."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._offsets: dict[Path, int] = {}
+        self._first: dict[Path, dict[str, Any]] = {}
+        self._last: dict[Path, dict[str, Any]] = {}
+
+    def at(self, running: Running) -> tuple[str, dict[str, Any] | None]:
+        """What a process is at, and its newest progress event."""
+        for job in running.pack.jobs:
+            folder = self._runs.folder(job.id)
+            if not folder.owed(job.outputs):
+                continue
+            attempts = folder.attempts()
+            if attempts:
+                return self._progress(f"{job.kind} {job.label}", attempts[-1])
+            return f"{job.kind} {job.label}", None
+        return running.pack.label, None
+
+    def _progress(self, text: str, attempt: AttemptFolder) -> tuple[str, dict[str, Any] | None]:
+        path = attempt.path
+        events, self._offsets[path] = attempt.events(self._offsets.get(path, 0))
+        for event in events:
+            if event["event"] == "progress":
+                if event["what"] != self._last.get(path, event)["what"] or path not in self._first:
+                    self._first[path] = event
+                self._last[path] = event
+        if path not in self._last:
+            return text, None
+        first, last = self._first[path], self._last[path]
+        seconds, rate = last["time"] - first["time"], ""
+        if seconds > 0 and last["done"] > first["done"]:
+            rate = f" {(last['done'] - first['done']) / seconds:.1f}/s"
+        return f"{text} {last['what']} {last['done']}/{last['total']}{rate}", last
 
 
 class _Lines:
     """A line whenever a job ends, and one every ten seconds."""
 
-    def __init__(self, runs: Runs) -> None:
-        self._runs = runs
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
         self._last: tuple[int, int] = (-1, -1)
         self._at = 0.0
 
@@ -48,7 +87,7 @@ class _Lines:
         if state == self._last and now - self._at < LINES_EVERY_S:
             return
         self._last, self._at = state, now
-        running = ", ".join(_what(self._runs, one)[0] for one in tick.running)
+        running = ", ".join(self._watch.at(one)[0] for one in tick.running)
         failed = f" · {tick.failed} failed" if tick.failed else ""
         print(f"{tick.done}/{tick.jobs} jobs{failed} · {running or 'none running'}", flush=True)
 
@@ -56,8 +95,8 @@ class _Lines:
 class _Bars:
     """One bar over all jobs and one for each process."""
 
-    def __init__(self, progress: Progress, runs: Runs) -> None:
-        self._progress, self._runs = progress, runs
+    def __init__(self, progress: Progress, watch: _Watch) -> None:
+        self._progress, self._watch = progress, watch
         self._whole = progress.add_task("jobs", total=None)
         self._bars: dict[str, TaskID] = {}
         self._at = 0.0
@@ -74,29 +113,8 @@ class _Bars:
         for gone in set(self._bars) - set(current):
             self._progress.remove_task(self._bars.pop(gone))
         for pack, one in current.items():
-            text, event = _what(self._runs, one)
+            text, event = self._watch.at(one)
             if pack not in self._bars:
                 self._bars[pack] = self._progress.add_task(text, total=None)
             done, total = (event["done"], event["total"]) if event else (0, None)
             self._progress.update(self._bars[pack], description=text, completed=done, total=total)
-
-
-def _what(runs: Runs, running: Running) -> tuple[str, dict[str, Any] | None]:
-    """What a process is at, and its newest progress event."""
-    for job in running.pack.jobs:
-        folder = runs.folder(job.id)
-        if not folder.owed(job):
-            continue
-        attempts = folder.attempts()
-        events = attempts[-1].events()[0] if attempts else []
-        progress = [event for event in events if event["event"] == "progress"]
-        text = f"{job.kind} {job.label}"
-        if not progress:
-            return text, None
-        newest = progress[-1]
-        rate = ""
-        if len(progress) > 1 and newest["time"] > progress[0]["time"]:
-            speed = (newest["done"] - progress[0]["done"]) / (newest["time"] - progress[0]["time"])
-            rate = f" {speed:.1f}/s" if speed > 0 else ""
-        return f"{text} {newest['what']} {newest['done']}/{newest['total']}{rate}", newest
-    return running.pack.label, None

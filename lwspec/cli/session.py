@@ -6,7 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwspec.engine.ingest import Problem, ingest
+from lwspec.engine.expand import expand
+from lwspec.engine.fingerprint import Fingerprints
+from lwspec.engine.ingest import ingest
 from lwspec.engine.load import LoadedSpec, load
 from lwspec.engine.locate import locate
 from lwspec.engine.plan import Plan, make_plan
@@ -28,7 +30,6 @@ class Session:
     records: Records
     plan: Plan
     memory: PlanMemory
-    problems: list[Problem]
 
 
 def open_session(
@@ -43,14 +44,16 @@ def open_session(
     path = spec or _planned_last(memory, quiet)
     arms = declarations()
     loaded = load(path, arms)
-    located = locate(loaded, runs / "cache" / "fingerprints.json")
+    fingerprints = Fingerprints(runs / "cache" / "fingerprints.json")
+    located = locate(loaded, fingerprints)
+    expansion = expand(loaded, arms, located)
+    fingerprints.save()
     store = Store(db)
-    problems = ingest(folder, store, rescan)
-    for problem in problems:
+    for problem in ingest(folder, store, rescan):
         print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
     records = read_records(store)
-    plan = make_plan(loaded, arms, located, records)
-    return Session(loaded, folder, store, records, plan, memory, problems)
+    plan = make_plan(loaded, expansion, arms, located, records)
+    return Session(loaded, folder, store, records, plan, memory)
 
 
 def _planned_last(memory: PlanMemory, quiet: bool) -> Path:

@@ -16,7 +16,7 @@ from lwspec.cli.session import Session, open_session
 from lwspec.engine.evidence import source_files
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
-from lwspec.engine.local import LocalExecutor
+from lwspec.engine.local import LocalExecutor, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.plan import Plan, compare
 from lwspec.engine.records import read_records
@@ -48,10 +48,20 @@ def submit(session: Session, *, only: str | None, agreed: bool) -> int:
             f"{max(0.0, plan.left_hours):.2f} of {plan.loaded.spec.budget.gpu_hours:.2f} left",
             remedy="raise budget.gpu_hours, or choose fewer jobs with --only",
         )
-    write_jobs(plan, session.runs, wanted)
-    session.memory.remember_submitted(plan)
-    _run_here(session, wanted)
-    return _summary(session, wanted)
+    todo = packs(in_order(plan.expansion.jobs, wanted))
+    executor = LocalExecutor(session.runs, todo, plan.left_hours)
+    executor.check_fits()
+    with only_one(session.runs.path):
+        write_jobs(plan, session.runs, wanted)
+        session.memory.remember_submitted(plan)
+        _run_here(session, executor)
+    status = _summary(session, wanted)
+    if executor.over_budget:
+        raise BudgetError(
+            "the budget is spent: what ran has stopped at a checkpoint",
+            remedy="raise budget.gpu_hours, then lwspec submit",
+        )
+    return status
 
 
 def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
@@ -103,11 +113,8 @@ def _wanted(plan: Plan, only: str | None) -> set[str]:
     return wanted & set(plan.owed)
 
 
-def _run_here(session: Session, wanted: set[str]) -> None:
-    """Run packs on this machine until none is left; the first Ctrl-C stops at checkpoints."""
-    plan = session.plan
-    todo = packs(in_order(plan.expansion.jobs, wanted))
-    executor = LocalExecutor(session.runs, todo, plan.left_hours)
+def _run_here(session: Session, executor: LocalExecutor) -> None:
+    """Run packs on this machine; the first Ctrl-C stops at checkpoints, the second kills."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         print("\nstopping at the next checkpoint; again to kill", file=sys.stderr)
@@ -115,13 +122,11 @@ def _run_here(session: Session, wanted: set[str]) -> None:
 
     before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with observer(plan.expansion.jobs, session.runs) as observe:
+        with observer(session.runs) as observe:
             executor.run(observe)
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-    if executor.over_budget:
-        print("lwspec: the budget is spent: the rest was not started", file=sys.stderr)
 
 
 def _summary(session: Session, wanted: set[str]) -> int:
@@ -136,7 +141,10 @@ def _summary(session: Session, wanted: set[str]) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for job in (jobs[id] for id in jobs if id in wanted):
         state = found[job.id]
-        if state == State.FAILED:
+        if state == State.INTERRUPTED:
+            folder = session.runs.folder(job.id).attempts()[-1].path
+            console.print(f"stopped  {job.kind} {job.label}, log: {folder / 'log.txt'}")
+        elif state == State.FAILED:
             last = records.attempts[job.id][-1]
             console.print(f"failed   {job.kind} {job.label} [{last.outcome}]")
             console.print(f"         {(last.message or '').strip()}")
@@ -146,8 +154,8 @@ def _summary(session: Session, wanted: set[str]) -> int:
             names = ", ".join(root.label for root in blockers(job, jobs, found))
             console.print(f"blocked  {job.kind} {job.label} by {names}")
     done = sum(found[id] == State.DONE for id in wanted)
-    spent = sum(a.device_s for id in wanted for a in records.attempts.get(id, ())) / 3600
-    console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours")
+    spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
+    console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
     if done < len(wanted):
         console.print("next     lwspec submit runs what is missing")
         return 1

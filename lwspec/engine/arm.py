@@ -51,6 +51,8 @@ class ArmDeclaration:
     """The fields of the task that it uses: no other field can change its results."""
     models: tuple[Role, ...] = ()
     """The frozen models that its own jobs load."""
+    soft: bool = False
+    """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""

@@ -42,22 +42,23 @@ def source_files() -> dict[str, str]:
 
 
 def relevant_sources(step: str, files: dict[str, str]) -> dict[str, str]:
-    """The source files that can change a job's numbers: all but the other arms' and the toy's."""
+    """The source files that can change a job's numbers: all but other arms' and, mostly, toys'."""
     own = {f"arms/{step}.py"}
-    return {
-        name: sha
-        for name, sha in files.items()
-        if name in own or not name.startswith(("arms/", "toy/")) or step == "toy"
-    }
+    if step == "toy":
+        return {name: sha for name, sha in files.items() if name.startswith("toy/")}
+    others = ("arms/",) if step == "data" else ("arms/", "toy/")
+    return {name: sha for name, sha in files.items() if name in own or not name.startswith(others)}
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Commit of the checkout around `folder`, and the uncommitted changes to it.
+    """Commit of the checkout that holds lwspec in `folder`, and the uncommitted changes to it.
 
-    Outside a checkout the commit is None: then version and source hashes are the evidence.
+    Where lwspec is installed and not tracked, the commit is None: then version and source hashes
+    are the evidence.
     """
     sha = _git(folder, "rev-parse", "HEAD")
-    if sha is None:
+    tracked = _git(folder, "ls-files", "--error-unmatch", "lwspec/__init__.py")
+    if sha is None or tracked is None:
         return {"git_sha": None, "dirty": None, "diff": ""}
     diff = _git(folder, "diff", "HEAD", "--", ".") or ""
     untracked = (_git(folder, "ls-files", "--others", "--exclude-standard", "--", ".") or "").split(

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
-from lwspec.engine.job import Job, Kind, identity
-from lwspec.engine.spec import AtMost, Experiment, Frozen, Spec, Train
-from lwspec.errors import SpecError
-
-BLOCK_ROWS = 1000
-"""Sender states are made in blocks of this many training rows, so that more rows extend them."""
+from lwspec.engine.job import BLOCK_ROWS, Job, Kind, identity
+from lwspec.engine.load import LoadedSpec
+from lwspec.engine.spec import AtMost, Experiment, Frozen, Train
 
 Point = Mapping[str, Any]
 
@@ -57,10 +54,10 @@ class Expansion:
     """Experiment to the ids of the jobs that it needs."""
 
 
-def expand(spec: Spec, arms: Mapping[str, ArmDeclaration], located: Located) -> Expansion:
+def expand(loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration], located: Located) -> Expansion:
     """Expand a spec. Raises SpecError where two sweep points give one job."""
-    builder = _Builder(spec, arms, located)
-    cells = [cell for experiment in spec.experiment for cell in builder.experiment(experiment)]
+    builder = _Builder(loaded, arms, located)
+    cells = [cell for index in range(len(loaded.spec.experiment)) for cell in builder.cells(index)]
     return Expansion(
         tuple(cells),
         builder.jobs,
@@ -95,14 +92,19 @@ class _Block:
 class _Builder:
     """Collects jobs by id, so that what two cells share is made once."""
 
-    def __init__(self, spec: Spec, arms: Mapping[str, ArmDeclaration], located: Located) -> None:
-        self.spec = spec
+    def __init__(
+        self, loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration], located: Located
+    ) -> None:
+        self.loaded = loaded
+        self.spec = loaded.spec
         self.arms = arms
         self.located = located
         self.jobs: dict[str, Job] = {}
         self.used: dict[str, dict[str, None]] = {}
 
-    def experiment(self, experiment: Experiment) -> Iterator[Cell]:
+    def cells(self, index: int) -> Iterator[Cell]:
+        """The cells of one experiment."""
+        experiment = self.spec.experiment[index]
         self.used[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
             seen: dict[str, Point] = {}
@@ -111,11 +113,11 @@ class _Builder:
                 block = _Block(experiment, arm, task, point, *_at_point(experiment, arm, point))
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
-                    raise SpecError(
-                        f"experiment {experiment.name!r}: the sweep points "
-                        f"{dict(seen[cells[0].evaluate])} and {dict(point)} give the same jobs "
-                        f"for {name} on {task}",
-                        remedy="sweep a setting that changes this arm",
+                    self.loaded.fail(
+                        ("experiment", index, "sweep"),
+                        f"the points {dict(seen[cells[0].evaluate])} and {dict(point)} give the "
+                        f"same jobs for {name} on {task}",
+                        to_do="sweep a setting that changes this arm",
                     )
                 seen[cells[0].evaluate] = point
                 yield from cells
@@ -140,7 +142,7 @@ class _Builder:
                 "labels": declared.labels,
                 **{name: getattr(declared, name) for name in block.arm.reads},
             },
-            "threads": self.spec.resources.threads,
+            **self._machine(),
         }
         seeds: Sequence[int | None] = block.experiment.seeds if block.arm.seeded else [None]
         made = {seed: self._run(block, seed, settings, inputs, places) for seed in seeds}
@@ -162,8 +164,9 @@ class _Builder:
         """The fit, where the arm is trained, and the evaluation."""
         arm, train = block.arm, block.train
         label = block.label + ("" if seed is None else f" s{seed}")
-        gpus = self.spec.resources.gpus
-        measure = {**settings, **block.experiment.evaluate.model_dump(), "split": "test"}
+        measure = {**settings, **_scoring(arm, block.experiment), "split": "test"}
+        reads: dict[str, tuple[str, ...]] = {"data": ("result",), "states": ("test",)}
+        reads |= {"text": ("test",), "sender": ("result",), "receiver": ("result",)}
         fit = None
         if arm.trained:
             learn = {**settings, "samples": _samples(train)}
@@ -173,13 +176,24 @@ class _Builder:
             if seed is not None:
                 learn["seed"] = seed
             outputs = tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
-            fit = self._add(block, "fit", arm.name, learn, inputs, outputs, label, places, gpus)
+            states = ("validation", *_blocks(train, self.located.train_rows[block.task]))
+            learnt_from = {**reads, "states": states}
+            fit = self._add(
+                block, "fit", arm.name, learn, inputs, learnt_from, outputs, label, places
+            )
             inputs = {**inputs, "fit": fit}
-            measure["checkpoint"] = {train.checkpoint if arm.epochs else "last": epochs}
+            which = train.checkpoint if arm.epochs else "last"
+            measure["checkpoint"] = {which: epochs}
+            reads["fit"] = outputs if which == "best" else outputs[-1:]
         evaluate = self._add(
-            block, "evaluate", arm.name, measure, inputs, ("result",), label, places, gpus
+            block, "evaluate", arm.name, measure, inputs, reads, ("result",), label, places
         )
         return fit, evaluate
+
+    def _machine(self) -> dict[str, Any]:
+        """What of the machine can change numbers."""
+        device = "gpu" if self.spec.resources.gpus else "cpu"
+        return {"device": device, "threads": self.spec.resources.threads}
 
     def _data(self, block: _Block) -> str:
         declared = self.spec.tasks[block.task]
@@ -193,7 +207,7 @@ class _Builder:
         }
         places = self.located.data_paths[block.task]
         label = f"data {block.task}"
-        return self._add(block, "prepare", "data", settings, {}, ("result",), label, places, 0)
+        return self._add(block, "prepare", "data", settings, {}, {}, ("result",), label, places)
 
     def _need(self, need: Need, block: _Block) -> str:
         """A `states` or `text` job: the frozen sender over the rows of one task."""
@@ -203,7 +217,7 @@ class _Builder:
         settings = {
             "model": self.located.models[sender],
             "max_prompt_tokens": declared.max_prompt_tokens,
-            "threads": self.spec.resources.threads,
+            **self._machine(),
             "prompt": declared.sender_prompt,
             **need.settings,
         }
@@ -211,9 +225,11 @@ class _Builder:
         if need.step == "states":
             available = self.located.train_rows[block.task]
             outputs = ("validation", "test", *_blocks(block.train, available))
-        label, gpus = f"{need.step} {sender} {block.task}", self.spec.resources.gpus
+        reads = {role: ("result",) for role in inputs}
+        layer = f" layer={need.settings['layer']}" if "layer" in need.settings else ""
+        label = f"{need.step} {sender} {block.task}{layer}"
         return self._add(
-            block, "prepare", need.step, settings, inputs, outputs, label, places, gpus
+            block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
 
     def _add_model(
@@ -225,9 +241,13 @@ class _Builder:
         if toy is None:
             places[role] = self.located.model_paths[model]
             return
-        settings = {"toy": toy, "version": self.located.models[model]["version"]}
+        settings = {
+            "toy": toy,
+            "version": self.located.models[model]["version"],
+            "threads": self.spec.resources.threads,
+        }
         inputs[role] = self._add(
-            block, "prepare", "toy", settings, {}, ("result",), f"toy {toy}", {}, 0
+            block, "prepare", "toy", settings, {}, {}, ("result",), f"toy {toy}", {}
         )
 
     def _add(
@@ -237,31 +257,35 @@ class _Builder:
         step: str,
         settings: Mapping[str, Any],
         inputs: Mapping[str, str],
+        reads: Mapping[str, tuple[str, ...]],
         outputs: tuple[str, ...],
         label: str,
         places: Mapping[str, str],
-        gpus: int,
     ) -> str:
-        """Keep a job, or the one of its identity that is there with the more outputs."""
+        """Keep a job; where two cells ask for other outputs of it, it owes them all."""
+        job_id = identity(kind, step, settings, inputs)
+        known = self.jobs.get(job_id)
+        if known is not None:
+            outputs = tuple(dict.fromkeys([*known.outputs, *outputs]))
         job = Job(
-            identity(kind, step, settings, inputs),
+            job_id,
             kind,
             step,
             settings,
             inputs,
             outputs,
             label,
+            {role: reads[role] for role in inputs},
             places,
             {
                 "task": block.task,
                 "sender": block.experiment.sender,
                 "receiver": block.experiment.receiver,
             },
-            gpus,
+            0 if step in ("data", "toy") else self.spec.resources.gpus,
             self.spec.resources.threads,
         )
-        known = self.jobs.get(job.id)
-        if known is None or len(known.outputs) < len(job.outputs):
+        if known is None or len(known.outputs) < len(outputs):
             self.jobs[job.id] = job
         self.used[block.experiment.name][job.id] = None
         return job.id
@@ -277,6 +301,16 @@ def _at_point(experiment: Experiment, arm: ArmDeclaration, point: Point) -> tupl
         elif owner == arm.name:
             table[field] = value
     return arm.settings.model_validate(table), train
+
+
+def _scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:
+    """The evaluation's settings that can change this arm's numbers."""
+    settings = experiment.evaluate.model_dump()
+    if not arm.soft:
+        del settings["precision"]
+    if not arm.models:
+        del settings["batch_size"]
+    return settings
 
 
 def _schedule(train: Train) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lwspec.engine.runfolder import write_json
 
 _CHUNK = 1 << 20
-_NOT_WEIGHTS = {".git", "README.md", ".gitattributes"}
+_NOT_WEIGHTS = "README.md"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Fingerprints:
             files = sorted(
                 file
                 for file in path.rglob("*")
-                if file.is_file() and not _NOT_WEIGHTS & set(file.relative_to(path).parts)
+                if file.is_file() and file.name != _NOT_WEIGHTS and not _hidden(file, path)
             )
             whole = hashlib.sha256()
             for file in files:
@@ -62,6 +62,11 @@ class Fingerprints:
         if self._changed:
             write_json(self._memory, self._known)
             self._changed = False
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    """Whether a download's bookkeeping (.cache, .git) and not part of the model."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _hash_file(path: Path) -> Fingerprint:

@@ -21,14 +21,17 @@ _BATCH = 5000
 
 @dataclass(frozen=True)
 class Problem:
-    """Something unreadable that ingestion went around; nothing was recorded from it."""
+    """Something unreadable that ingestion went around."""
 
     where: str
     what: str
 
 
 def ingest(runs: Runs, store: Store, rescan: bool = False) -> list[Problem]:
-    """Record what is new below `runs`; with `rescan`, look at finished jobs again too."""
+    """Record what is new below `runs`; with `rescan`, look at finished jobs again too.
+
+    A job with an unreadable record is left as it was and named in what is returned.
+    """
     problems: list[Problem] = []
     with store.read() as connection:
         known = {
@@ -45,7 +48,8 @@ def ingest(runs: Runs, store: Store, rescan: bool = False) -> list[Problem]:
             _forget_missing(connection, runs)
         for folder in changed:
             try:
-                _job(connection, folder, rescan, problems)
+                with connection.begin_nested():
+                    _job(connection, folder, rescan, problems)
             except RunFolderError as error:
                 problems.append(Problem(error.where or str(folder.path), error.what))
         _plans(connection, runs, problems)
@@ -93,7 +97,7 @@ def _attempt(
     ).first()
     if known is not None and known.ended_at is not None:
         return False
-    started, ended = _record(attempt.started, problems), _record(attempt.ended, problems)
+    started, ended = attempt.started(), attempt.ended() or {}
     events, read = attempt.events(known.events_read if known else 0)
     unreadable = [event for event in events if event["event"] == "unreadable"]
     if unreadable:
@@ -104,6 +108,7 @@ def _attempt(
     row = {
         "job": job_id,
         "number": number,
+        "spec": started.get("spec"),
         "started_at": started.get("started_at"),
         "ended_at": ended.get("ended_at"),
         "outcome": ended.get("outcome"),
@@ -114,7 +119,7 @@ def _attempt(
         "dirty": evidence.get("dirty"),
         "command": evidence.get("command"),
         "wall_s": ended.get("wall_s"),
-        "device_s": ended.get("device_s"),
+        "device_s": attempt.device_s(),
         "peak_bytes": ended.get("peak_bytes"),
         "modelled_s": started.get("modelled_s"),
         "progress": progress[-1] if progress else (known.progress if known else None),
@@ -124,14 +129,6 @@ def _attempt(
     _upsert(connection, table, [row])
     _insert_new(connection, db.points, _points(job_id, number, events))
     return not ended
-
-
-def _record(read: Any, problems: list[Problem]) -> dict[str, Any]:
-    try:
-        return read() or {}
-    except RunFolderError as error:
-        problems.append(Problem(error.where or "", error.what))
-        return {}
 
 
 def _points(job_id: str, number: int, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

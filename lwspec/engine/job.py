@@ -11,6 +11,9 @@ from typing import Any, Literal
 IDENTITY_VERSION = 1
 """Raised when the meaning of an identity changes: every job then gets another id."""
 
+BLOCK_ROWS = 1000
+"""Sender states are made in blocks of this many training rows, so that more rows extend them."""
+
 Kind = Literal["prepare", "fit", "evaluate"]
 
 
@@ -30,6 +33,8 @@ class Job:
     """What it owes, in order; a fit owes one per epoch, so more epochs extend it."""
     label: str
     """For people: not part of the identity."""
+    reads: Mapping[str, tuple[str, ...]]
+    """Role to the outputs of that input which it reads: it can start once these are taken."""
     places: Mapping[str, str] = field(default_factory=dict)
     """Where weights and data lie on this machine: evidence, not part of the identity."""
     names: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +51,8 @@ class Job:
         """A job from what `to_json` wrote, other keys ignored."""
         names = Job.__dataclass_fields__
         known = {key: value for key, value in raw.items() if key in names}
-        return Job(**{**known, "outputs": tuple(raw["outputs"])})
+        reads = {role: tuple(outputs) for role, outputs in raw["reads"].items()}
+        return Job(**{**known, "outputs": tuple(raw["outputs"]), "reads": reads})
 
 
 def canonical(value: Any) -> str:

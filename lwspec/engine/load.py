@@ -95,7 +95,8 @@ def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str
     merged["experiment"] = []
     for index, own in enumerate(experiments):
         wanted = own.get("arms", defaults.get("arms", ()))
-        known = isinstance(wanted, list | tuple) and all(name in arms for name in wanted)
+        wanted = wanted if isinstance(wanted, list) else []
+        known = all(isinstance(name, str) and name in arms for name in wanted)
         for name in own:
             if known and name in arms and name not in wanted:
                 raise SpecError(
@@ -103,7 +104,7 @@ def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str
                     where=source.where(("experiment", index, name)),
                     remedy=f'add "{name}" to arms, or delete the table',
                 )
-        inherited = {k: v for k, v in defaults.items() if k not in arms or k in (wanted or ())}
+        inherited = {k: v for k, v in defaults.items() if k not in arms or k in wanted}
         experiment = _merge(inherited, own)
         settings = {k: experiment.pop(k) for k in list(experiment) if k in arms}
         if "settings" not in experiment:
@@ -155,12 +156,17 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
         _no_twins(loaded, kind, [item.name for item in items])
         for index, item in enumerate(items):
             _all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, names)
-            if item.path is not None and _escapes(item.path):
-                loaded.fail((kind, index, "path"), f"{item.path!r} leaves the paper's folder")
+    paths = [(kind, i, a.path) for kind in ("table", "figure") for i, a in _artefacts(spec, kind)]
+    for place, (kind, index, written) in enumerate(paths):
+        if written is not None and any(written == other for _, _, other in paths[:place]):
+            loaded.fail((kind, index, "path"), f"{written!r} is written twice")
+    template = spec.paper and loaded.source.path.parent / spec.paper.template
+    if template and not template.is_file():
+        loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
 
 
-def _escapes(path: str) -> bool:
-    return Path(path).is_absolute() or ".." in Path(path).parts
+def _artefacts(spec: Spec, kind: str) -> list[tuple[int, Any]]:
+    return list(enumerate(getattr(spec, kind)))
 
 
 def _all_known(

@@ -19,13 +19,13 @@ from pathlib import Path
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.process import lives
-from lwspec.engine.runfolder import Runs, read_json, write_json
-from lwspec.engine.states import RESUMABLE
+from lwspec.engine.runfolder import Runs
+from lwspec.engine.states import STOPPED
 from lwspec.engine.submit import command_of, write_allocation
-from lwspec.errors import UsageError
+from lwspec.errors import RunFolderError, UsageError
 
-MOST_RESTARTS = 3
-"""How often a pack is started again after its process was killed from outside."""
+MOST_STARTS = 4
+"""How often a pack is started: once, and again after its process was killed from outside."""
 
 POLL_S = 0.1
 STOP_WAIT_S = 60.0
@@ -57,14 +57,8 @@ class Running:
 
     pack: Pack
     process: subprocess.Popen[bytes]
-    allocation: Path
     gpus: tuple[str, ...]
     started_at: float = field(default_factory=time.time)
-
-    @property
-    def cpus(self) -> int:
-        """Slots that it holds."""
-        return max(job.threads for job in self.pack.jobs)
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class Tick:
 
 
 class LocalExecutor:
-    """Runs packs here until none is left, or until `stop` is called."""
+    """Runs packs here until none is left, none can start, or it is asked to stop."""
 
     def __init__(self, runs: Runs, packs: Sequence[Pack], budget_hours: float) -> None:
         self._runs = runs
@@ -91,45 +85,64 @@ class LocalExecutor:
         self._failed: set[str] = set()
         self._finished: set[str] = set()
         self._seconds_left = budget_hours * 3600
-        self._stopping = False
+        self._stops_wanted = 0
+        self._stops_sent = 0
         self.over_budget = False
 
-    def run(self, observe: Callable[[Tick], None]) -> bool:
-        """Run everything; True when every job was done."""
-        self._check_fits()
-        with _only_one(self._runs.path):
-            self._wait_for_orphans()
-            while self._running or (self._waiting and not self._stopping):
-                self._start_what_can()
-                self._reap()
-                observe(self._tick())
-                if not self._running and not self._can_start():
-                    break
-                time.sleep(POLL_S)
-        return all(self._done(job) for job in self._jobs)
-
-    def stop(self) -> None:
-        """Ask every child to save a checkpoint and end; a second call kills them."""
-        number = signal.SIGKILL if self._stopping else signal.SIGTERM
-        self._stopping = True
-        for running in self._running:
-            running.process.send_signal(number)
-
-    def _check_fits(self) -> None:
+    def check_fits(self) -> None:
+        """Raise UsageError for a job that asks for more than this machine has."""
         for pack in self._waiting:
             gpus = max(job.gpus for job in pack.jobs)
-            cpus = max(job.threads for job in pack.jobs)
             if gpus > self._slots.gpus:
                 raise UsageError(
                     f"{pack.label} asks for {gpus} GPU; this machine has {self._slots.gpus}",
                     remedy="run it on a machine with GPUs, or set resources = { gpus = 0 } "
                     "in the spec",
                 )
-            if cpus > self._slots.cpus:
+            if _cpus(pack) > self._slots.cpus:
                 raise UsageError(
-                    f"{pack.label} asks for {cpus} threads; this machine has {self._slots.cpus}",
+                    f"{pack.label} asks for {_cpus(pack)} threads; "
+                    f"this machine has {self._slots.cpus}",
                     remedy="lower resources.threads in the spec",
                 )
+
+    def run(self, observe: Callable[[Tick], None]) -> None:
+        """Run everything that can be run."""
+        self._wait_for_orphans()
+        while True:
+            self._reap()
+            self._mind_the_budget()
+            self._pass_on_stops()
+            if not self._stops_wanted:
+                self._start_what_can()
+            observe(self._tick())
+            if not self._running:
+                return
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Ask every child to save a checkpoint and end; asked again, kill them.
+
+        Safe in a signal handler: the loop does the work.
+        """
+        self._stops_wanted += 1
+
+    def _pass_on_stops(self) -> None:
+        if self._stops_sent < self._stops_wanted:
+            number = signal.SIGKILL if self._stops_sent else signal.SIGTERM
+            self._stops_sent = self._stops_wanted
+            for running in self._running:
+                running.process.send_signal(number)
+
+    def _mind_the_budget(self) -> None:
+        """Stop at a checkpoint once what has run and what runs have spent what was left."""
+        running_s = sum(
+            (time.time() - running.started_at) * max(1, len(running.gpus))
+            for running in self._running
+        )
+        if running_s > self._seconds_left and not self._stops_wanted:
+            self.over_budget = True
+            self.stop()
 
     def _wait_for_orphans(self) -> None:
         """Processes of an executor that was killed end by themselves: wait, then take over."""
@@ -145,44 +158,29 @@ class LocalExecutor:
                         )
                     time.sleep(POLL_S)
 
-    def _can_start(self) -> bool:
-        return not self._stopping and any(self._startable(pack) for pack in self._waiting)
-
-    def _startable(self, pack: Pack) -> bool:
-        used = sum(running.cpus for running in self._running)
-        cpus = max(job.threads for job in pack.jobs)
-        gpus = max(job.gpus for job in pack.jobs)
-        return (
-            used + cpus <= self._slots.cpus
-            and gpus <= len(self._free_gpus)
-            and all(self._source_done(source) for source in pack.waits_for())
-        )
-
-    def _source_done(self, source: str) -> bool:
-        folder = self._runs.folder(source)
-        return not folder.owed(folder.job())
-
     def _start_what_can(self) -> None:
-        if self._stopping:
-            return
         for pack in list(self._waiting):
-            if self._seconds_left <= 0:
-                self.over_budget = True
-                self._waiting.clear()
-                return
             if self._startable(pack):
                 self._waiting.remove(pack)
                 self._start(pack)
+
+    def _startable(self, pack: Pack) -> bool:
+        used = sum(_cpus(running.pack) for running in self._running)
+        return (
+            used + _cpus(pack) <= self._slots.cpus
+            and max(job.gpus for job in pack.jobs) <= len(self._free_gpus)
+            and not any(
+                self._runs.folder(source).owed(outputs) for source, outputs in pack.waits_for()
+            )
+        )
 
     def _start(self, pack: Pack) -> None:
         gpus = tuple(self._free_gpus[: max(job.gpus for job in pack.jobs)])
         self._free_gpus = self._free_gpus[len(gpus) :]
         allocation = write_allocation(self._runs, pack, "local")
-        threads = str(max(job.threads for job in pack.jobs))
         environment = {
             **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
+            "OMP_NUM_THREADS": str(_cpus(pack)),
             "TOKENIZERS_PARALLELISM": "false",
             "CUDA_VISIBLE_DEVICES": ",".join(gpus),
             "LWSPEC_PARENT": str(os.getpid()),
@@ -197,47 +195,42 @@ class LocalExecutor:
                 start_new_session=True,
             )
         self._starts[pack.id] = self._starts.get(pack.id, 0) + 1
-        self._running.append(Running(pack, process, allocation, gpus))
+        self._running.append(Running(pack, process, gpus))
 
     def _reap(self) -> None:
         for running in list(self._running):
-            code = running.process.poll()
-            if code is None:
+            if running.process.poll() is None:
                 continue
             self._running.remove(running)
             self._free_gpus += running.gpus
             wall_s = time.time() - running.started_at
             self._seconds_left -= wall_s * max(1, len(running.gpus))
-            record = read_json(running.allocation)
-            write_json(running.allocation, {**record, "exit_code": code, "wall_s": wall_s})
             self._settle(running.pack)
 
     def _settle(self, pack: Pack) -> None:
         """After a process ended: note failures, and start again what was only interrupted."""
-        missing = tuple(job for job in pack.jobs if not self._done(job))
-        if not missing or self._stopping:
-            return
-        interrupted = [job for job in missing if self._was_interrupted(job)]
-        self._failed.update(job.id for job in missing if job not in interrupted)
-        rest = tuple(job for job in missing if self._still_possible(job))
-        if rest and self._starts[pack.id] < MOST_RESTARTS:
-            self._waiting.insert(0, Pack(pack.id, rest))
-        else:
-            self._failed.update(job.id for job in missing)
-
-    def _still_possible(self, job: Job) -> bool:
-        return job.id not in self._failed and not self._failed & set(job.inputs.values())
+        missing = [job for job in pack.jobs if not self._done(job)]
+        for job in missing:
+            if self._failed & set(job.inputs.values()) or not self._was_interrupted(job):
+                self._failed.add(job.id)
+        rest = tuple(job for job in missing if job.id not in self._failed)
+        if rest and not self._stops_wanted:
+            if self._starts[pack.id] < MOST_STARTS:
+                self._waiting.insert(0, Pack(pack.id, rest))
+            else:
+                self._failed.update(job.id for job in rest)
 
     def _was_interrupted(self, job: Job) -> bool:
         """Killed from outside, or never reached because the process was."""
         attempts = self._runs.folder(job.id).attempts()
-        if not attempts:
-            return not self._failed & set(job.inputs.values())
-        ended = attempts[-1].ended()
-        return ended is None or ended["outcome"] in (*RESUMABLE, "finished")
+        try:
+            ended = attempts[-1].ended() if attempts else None
+        except RunFolderError:
+            return False
+        return ended is None or ended["outcome"] in (STOPPED, "finished")
 
     def _done(self, job: Job) -> bool:
-        if job.id not in self._finished and not self._runs.folder(job.id).owed(job):
+        if job.id not in self._finished and not self._runs.folder(job.id).owed(job.outputs):
             self._finished.add(job.id)
         return job.id in self._finished
 
@@ -246,9 +239,15 @@ class LocalExecutor:
         return Tick(len(self._jobs), done, len(self._failed), tuple(self._running))
 
 
+def _cpus(pack: Pack) -> int:
+    """Slots that a pack's process holds."""
+    return max(job.threads for job in pack.jobs)
+
+
 @contextmanager
-def _only_one(runs: Path) -> Iterator[None]:
+def only_one(runs: Path) -> Iterator[None]:
     """Hold the folder's lock, which the kernel drops when the process dies."""
+    runs.mkdir(parents=True, exist_ok=True)
     path = runs / "local.lock"
     with path.open("a+") as file:
         try:

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lwspec.engine.expand import Located
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.load import LoadedSpec
-from lwspec.engine.spec import Data, Model
+from lwspec.engine.spec import LOCAL_LOADERS, Data, Model
 from lwspec.errors import nearest
 
 TOY_VERSION = 1
 """Raised when the toys change: what was made from the old ones is then made anew."""
 
 TOY_ROWS = {"train": 2000, "test": 500}
-LOCAL_LOADERS = ("json", "csv", "parquet")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
-def locate(loaded: LoadedSpec, memory: Path) -> Located:
+def locate(loaded: LoadedSpec, fingerprints: Fingerprints) -> Located:
     """Look up every model and data set of a spec, without opening weights or rows.
 
     Local files are identified by the bytes they hold, hub ids by id and revision.
     Raises SpecError for a path that is not there.
     """
-    fingerprints = Fingerprints(memory)
     models, model_paths = {}, {}
     for name, model in loaded.spec.models.items():
         models[name], model_paths[name] = _model(loaded, name, model, fingerprints)
@@ -45,7 +42,6 @@ def locate(loaded: LoadedSpec, memory: Path) -> Located:
                 )
         train_rows[name] = task.splits.train.rows or sizes.get(task.splits.train.source)
         test_rows[name] = task.splits.test.rows or sizes.get(task.splits.test.source)
-    fingerprints.save()
     return Located(models, data, model_paths, data_paths, train_rows, test_rows)
 
 
@@ -57,15 +53,22 @@ def _model(
     assert model.path is not None
     folder = loaded.source.path.parent / model.path
     if (folder / "config.json").exists():
+        if model.revision is not None:
+            loaded.fail(("models", name, "revision"), "a local model has no revision")
         weights = fingerprints.of(folder).sha256
         return {"weights": weights, "dtype": model.dtype}, str(folder.resolve())
-    if not _HUB_ID.fullmatch(model.path) or folder.exists():
+    local = folder.parent.is_dir() and folder.parent != loaded.source.path.parent
+    if not _HUB_ID.fullmatch(model.path) or folder.exists() or local:
+        siblings = [path.name for path in folder.parent.glob("*/")]
+        close = nearest(folder.name, siblings)
         loaded.fail(
             ("models", name, "path"),
             f"there is no model folder {model.path!r} (with a config.json) beside the spec",
+            near=close and model.path.removesuffix(folder.name) + close,
             to_do="give a folder relative to the spec's own, or a hub id such as org/name",
         )
-    return {"hub": model.path, "revision": model.revision, "dtype": model.dtype}, model.path
+    revision = model.revision or "main"
+    return {"hub": model.path, "revision": revision, "dtype": model.dtype}, model.path
 
 
 def _data(
@@ -85,8 +88,7 @@ def _data(
             )
         hub = {"hub": data.path, "name": data.name, "revision": data.revision}
         return hub, {"hub": data.path}, {}
-    if not data.data_files:
-        loaded.fail(at, f"data of path {data.path!r} need data_files", near="data_files")
+    assert data.data_files is not None
     hashes: dict[str, str] = {}
     places: dict[str, str] = {}
     sizes: dict[str, int | None] = {}
@@ -101,5 +103,5 @@ def _data(
                 f"the file of split {split!r} has the bytes of another split's: they overlap",
             )
         hashes[split], places[split] = fingerprint.sha256, str(file.resolve())
-        sizes[split] = fingerprint.lines + 1 if data.path == "json" else None
+        sizes[split] = fingerprint.lines + 1 if file.suffix == ".jsonl" else None
     return {"loader": data.path, "files": hashes}, places, sizes

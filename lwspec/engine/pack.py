@@ -22,10 +22,15 @@ class Pack:
         more = f" +{len(self.jobs) - 1}" if len(self.jobs) > 1 else ""
         return self.jobs[0].label + more
 
-    def waits_for(self) -> set[str]:
-        """The jobs outside the pack that must be done before it starts."""
+    def waits_for(self) -> set[tuple[str, tuple[str, ...]]]:
+        """Jobs outside the pack, each with the outputs that must be there before it starts."""
         inside = {job.id for job in self.jobs}
-        return {source for job in self.jobs for source in job.inputs.values()} - inside
+        return {
+            (source, job.reads[role])
+            for job in self.jobs
+            for role, source in job.inputs.items()
+            if source not in inside
+        }
 
 
 def packs(jobs: Sequence[Job]) -> list[Pack]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.expand import Expansion, Located, expand
+from lwspec.engine.expand import Expansion, Located
 from lwspec.engine.job import Job, canonical
 from lwspec.engine.load import LoadedSpec
 from lwspec.engine.pack import Pack, in_order, packs
@@ -73,18 +73,19 @@ class Plan:
         return hashlib.sha256(canonical(sorted(listed)).encode()).hexdigest()[:20]
 
     def allowance_s(self, job: Job) -> float:
-        """Device seconds after which a job stops itself."""
-        return max(ALLOWANCE_OVER_P90 * self.prices[job.id].p90_hours * 3600, LEAST_ALLOWANCE_S)
+        """Device seconds after which a job stops itself: never more than the budget has left."""
+        own = max(ALLOWANCE_OVER_P90 * self.prices[job.id].p90_hours * 3600, LEAST_ALLOWANCE_S)
+        return min(own, self.left_hours * 3600)
 
 
 def make_plan(
     loaded: LoadedSpec,
+    expansion: Expansion,
     arms: Mapping[str, ArmDeclaration],
     located: Located,
     records: Records,
 ) -> Plan:
-    """Expand a spec and hold it against what was recorded."""
-    expansion = expand(loaded.spec, arms, located)
+    """Hold an expanded spec against what was recorded."""
     jobs = expansion.jobs
     owed = {
         job.id: missing
@@ -106,7 +107,7 @@ def make_plan(
         prices,
         tuple(_rows(loaded, expansion, prices)),
         tuple(packs(in_order(jobs, set(owed)))),
-        records.spent_hours(set(jobs)),
+        records.spent_s.get(loaded.spec.name, 0.0) / 3600,
     )
 
 
@@ -137,8 +138,7 @@ def _prices(
 
 def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
     shapes = {
-        canonical(model): shape_of(model, located.model_paths[name])
-        for name, model in located.models.items()
+        name: shape_of(model, located.model_paths[name]) for name, model in located.models.items()
     }
     tasks = {job.id: job.names["task"] for job in expansion.jobs.values() if job.step == "data"}
     train = {job: rows for job, task in tasks.items() if (rows := located.train_rows[task])}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.job import Job, canonical
+from lwspec.engine.job import Job
 from lwspec.engine.shapes import Shape
 
 FLOPS = {"h100": 300e12, "h200": 300e12, "a100": 120e12, "cpu": 40e9}
@@ -25,6 +25,7 @@ START_S = 5.0
 """Loading libraries and models."""
 
 SHORT_PROMPT_TOKENS = 24
+LONG_PROMPT_TOKENS = 128
 DEFAULT_ROWS = 10_000
 
 
@@ -51,7 +52,7 @@ class Facts:
     """What pricing knows of the models and data behind the jobs."""
 
     shapes: Mapping[str, Shape]
-    """Canonical JSON of a model's identity to its shape."""
+    """The spec's name of a model to its shape."""
     test_rows: Mapping[str, int]
     """Data job id to its number of test rows, where known."""
     train_rows: Mapping[str, int]
@@ -92,26 +93,21 @@ def _flop(
         return 1.0e12
     if job.step == "data":
         return 0.0
+    sender, receiver = facts.shapes[job.names["sender"]], facts.shapes[job.names["receiver"]]
     if job.kind == "prepare":
-        shape = _shape(settings["model"], facts)
         rows = sum(1000 if output.startswith("train") else test_rows for output in outputs)
         tokens = settings["max_prompt_tokens"] / 2 + 4 * settings.get("max_new_tokens", 0)
-        depth = settings.get("layer", shape.layers) / shape.layers
-        return float(2 * shape.parameters * depth * tokens * rows)
+        depth = settings.get("layer", sender.layers) / sender.layers
+        return float(2 * sender.parameters * depth * tokens * rows)
     arm = arms[job.step]
-    readers = [_shape(model, facts) for model in settings["models"].values()]
-    reader = readers[-1] if readers else None
-    tokens = 128 if "query" not in arm.reads else SHORT_PROMPT_TOKENS
-    per_row = 2 * reader.parameters * tokens if reader else 0.0
+    reader = receiver if "receiver" in arm.models else sender
+    tokens = SHORT_PROMPT_TOKENS if "query" in arm.reads else LONG_PROMPT_TOKENS
+    per_row = 2 * reader.parameters * tokens if arm.models else 0.0
     if job.kind == "evaluate":
         return per_row * min(settings["rows"] or test_rows, test_rows)
     samples = facts.train_rows.get(job.inputs["data"], DEFAULT_ROWS)
     wanted = settings["samples"].get("max") or settings["samples"].get("exactly")
     samples = min(samples, wanted or samples)
-    width = reader.width if reader else 0
-    trainable = arm.parameters(arm.settings.model_validate(settings["arm_settings"]), width, width)
+    parsed = arm.settings.model_validate(settings["arm_settings"])
+    trainable = arm.parameters(parsed, sender.width, receiver.width)
     return (3 * per_row + 6 * trainable * SHORT_PROMPT_TOKENS) * samples * len(outputs)
-
-
-def _shape(model: Mapping[str, Any], facts: Facts) -> Shape:
-    return facts.shapes[canonical(model)]

@@ -25,7 +25,6 @@ class Attempt:
     outcome: str | None
     message: str | None
     alive: bool
-    device_s: float
     progress: Mapping[str, Any] | None
 
 
@@ -33,11 +32,14 @@ class Attempt:
 class Records:
     """The past of every job in the store."""
 
-    taken: Mapping[str, frozenset[str]]
+    taken: Mapping[str, Mapping[str, int]]
+    """Job to its taken outputs and the attempt that made each."""
     attempts: Mapping[str, tuple[Attempt, ...]]
     history: tuple[Measurement, ...]
     stale: Mapping[str, tuple[str, ...]]
-    """Done jobs whose code has changed since, and the files that changed."""
+    """Jobs with an output from code that has changed since, and the files that changed."""
+    spent_s: Mapping[str, float]
+    """Spec to the device seconds of every attempt it started, failed and killed ones included."""
 
     @property
     def last(self) -> dict[str, LastAttempt]:
@@ -47,56 +49,48 @@ class Records:
             for job, tried in self.attempts.items()
         }
 
-    def spent_hours(self, jobs: set[str]) -> float:
-        """Device hours of every attempt at these jobs, failed ones included."""
-        return sum(a.device_s for job in jobs for a in self.attempts.get(job, ())) / 3600
-
 
 def read_records(store: Store) -> Records:
     """Read the store once."""
-    taken: dict[str, set[str]] = {}
+    taken: dict[str, dict[str, int]] = {}
     attempts: dict[str, list[Attempt]] = {}
     history: list[Measurement] = []
     stale: dict[str, tuple[str, ...]] = {}
+    spent_s: dict[str, float] = {}
     with store.read() as connection:
-        for row in connection.execute(select(db.outputs.c.job, db.outputs.c.output)):
-            taken.setdefault(row.job, set()).add(row.output)
-        kinds = {
+        columns = db.outputs.c
+        for row in connection.execute(select(columns.job, columns.output, columns.attempt)):
+            taken.setdefault(row.job, {})[row.output] = row.attempt
+        columns = db.jobs.c
+        jobs = {
             row.id: row
-            for row in connection.execute(select(db.jobs.c.id, db.jobs.c.kind, db.jobs.c.step))
+            for row in connection.execute(select(columns.id, columns.kind, columns.step))
         }
         table = db.attempts
         for row in connection.execute(select(table).order_by(table.c.job, table.c.number)):
+            evidence: Mapping[str, Any] = row.evidence or {}
             before = attempts.setdefault(row.job, [])
-            alive = row.ended_at is None and lives((row.evidence or {}).get("process"))
-            device_s = row.device_s if row.device_s is not None else _charged(row)
+            alive = row.ended_at is None and lives(evidence.get("process"))
             before.append(
-                Attempt(
-                    row.job, row.number, row.outcome, row.message, alive, device_s, row.progress
-                )
+                Attempt(row.job, row.number, row.outcome, row.message, alive, row.progress)
             )
-            job = kinds.get(row.job)
-            if job is None or row.outcome != "finished":
-                continue
+            spent_s[row.spec] = spent_s.get(row.spec, 0.0) + row.device_s
+            job = jobs[row.job]
             first = len(before) == 1 or before[-2].outcome == "finished"
-            if first and row.modelled_s and row.device_s:
+            if first and row.outcome == "finished" and row.modelled_s and row.device_s:
                 key = f"{job.kind} {job.step}"
                 history.append(Measurement(key, row.modelled_s, row.device_s))
-            changed = _changed_files(job.step, row.evidence or {})
-            if changed:
-                stale[row.job] = changed
+            if row.number in taken.get(row.job, {}).values():
+                changed = _changed_files(job.step, evidence)
+                if changed:
+                    stale[row.job] = tuple(sorted({*stale.get(row.job, ()), *changed}))
     return Records(
-        {job: frozenset(names) for job, names in taken.items()},
+        taken,
         {job: tuple(tried) for job, tried in attempts.items()},
         tuple(history),
         stale,
+        spent_s,
     )
-
-
-def _charged(row: Any) -> float:
-    """Seconds of an attempt that died without an exit record: to its last sign of life."""
-    seen = (row.progress or {}).get("time")
-    return max(0.0, seen - row.started_at) if seen and row.started_at else 0.0
 
 
 def _changed_files(step: str, evidence: Mapping[str, Any]) -> tuple[str, ...]:

@@ -15,14 +15,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lwspec.engine.job import Job
 from lwspec.errors import RunFolderError
+
+_ATTEMPT = re.compile(r"attempt-[1-9][0-9]*")
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
@@ -59,6 +63,11 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _sha256_once(path: Path, mtime_ns: int) -> str:
+    return sha256_of(path)
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,17 @@ class AttemptFolder:
         path = self.path / "exit.json"
         return read_json(path) if path.exists() else None
 
+    def device_s(self) -> float:
+        """Device seconds that the attempt costs; to its last sign of life where it was killed."""
+        ended = self.ended()
+        if ended is not None:
+            return float(ended["device_s"])
+        started, events = self.started(), self.path / "events.jsonl"
+        if not started or not events.exists():
+            return 0.0
+        lived_s = max(0.0, events.stat().st_mtime - float(started["started_at"]))
+        return lived_s * max(1, int(started["gpus"]))
+
 
 def _event(line: bytes) -> dict[str, Any]:
     try:
@@ -133,8 +153,9 @@ class JobFolder:
 
     def attempts(self) -> list[AttemptFolder]:
         """Every attempt, oldest first."""
-        found = [AttemptFolder(path) for path in self.path.glob("attempt-*") if path.is_dir()]
-        return sorted(found, key=lambda attempt: attempt.number)
+        found = self.path.glob("attempt-*")
+        ours = [AttemptFolder(path) for path in found if _ATTEMPT.fullmatch(path.name)]
+        return sorted(ours, key=lambda attempt: attempt.number)
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""
@@ -175,17 +196,22 @@ class JobFolder:
             return False
         return True
 
-    def owed(self, job: Job) -> list[str]:
-        """The outputs of `job` that nobody has finished."""
+    def owed(self, outputs: Sequence[str]) -> list[str]:
+        """Those of the outputs that nobody has finished."""
         taken = self.path / "taken"
-        return [output for output in job.outputs if not (taken / f"{output}.json").exists()]
+        return [output for output in outputs if not (taken / f"{output}.json").exists()]
 
     def file(self, output: str, name: str) -> Path:
-        """The path of a file that belongs to a taken output; raises RunFolderError if changed."""
+        """The path of a file that belongs to a taken output.
+
+        Raises RunFolderError where it is gone or has changed since it was recorded.
+        """
         record = read_json(self.path / "taken" / f"{output}.json")
         path = self.path / f"attempt-{record['attempt']}" / name
         if name not in record["files"] or not path.exists():
             raise RunFolderError(f"the output {output!r} has no file {name!r}", where=str(path))
+        if _sha256_once(path, path.stat().st_mtime_ns) != record["files"][name]:
+            raise RunFolderError("the file has changed since it was recorded", where=str(path))
         return path
 
 

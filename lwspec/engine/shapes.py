@@ -28,7 +28,7 @@ KNOWN = {
 """From the models' published config.json files."""
 
 UNKNOWN = Shape(4096, 32, 8e9)
-"""Assumed for a hub model that is not in the table: the size that this field uses most."""
+"""Assumed where neither config nor table tells: the size that this field uses most."""
 
 
 def shape_of(model: Mapping[str, Any], path: str) -> Shape:
@@ -37,18 +37,22 @@ def shape_of(model: Mapping[str, Any], path: str) -> Shape:
         return TOYS[model["toy"]]
     config = Path(path) / "config.json"
     if "weights" in model and config.exists():
-        return _from_config(json.loads(config.read_text()))
+        whole = json.loads(config.read_text())
+        return _from_config(whole.get("text_config") or whole) or UNKNOWN
     return KNOWN.get(path, UNKNOWN)
 
 
-def _from_config(config: Mapping[str, Any]) -> Shape:
+def _from_config(config: Mapping[str, Any]) -> Shape | None:
     """Parameters of a decoder from its config: attention, gated feed-forward, embeddings."""
-    width = config.get("hidden_size") or config["n_embd"]
-    layers = config.get("num_hidden_layers") or config["n_layer"]
-    heads = config.get("num_attention_heads") or config["n_head"]
+    width = config.get("hidden_size") or config.get("n_embd")
+    layers = config.get("num_hidden_layers") or config.get("n_layer")
+    heads = config.get("num_attention_heads") or config.get("n_head")
+    vocabulary = config.get("vocab_size")
+    if not (width and layers and heads and vocabulary):
+        return None
     inner = config.get("intermediate_size") or 4 * width
     head_dim = config.get("head_dim") or width // heads
     kv_heads = config.get("num_key_value_heads") or heads
     attention = 2 * width * head_dim * (heads + kv_heads)
-    embeddings = config["vocab_size"] * width * (1 if config.get("tie_word_embeddings") else 2)
+    embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
     return Shape(width, layers, layers * (attention + 3 * width * inner) + embeddings)

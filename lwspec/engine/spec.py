@@ -6,12 +6,18 @@ Unknown keys are errors and nothing is coerced. What an arm may be set to is dec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-CONFIG = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+CONFIG = ConfigDict(
+    frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
+)
+
+LOCAL_LOADERS = ("json", "csv", "parquet")
+"""Paths of `data` that name a kind of file instead of a hub set."""
 
 
 class Frozen(BaseModel):
@@ -41,6 +47,18 @@ def _holds_context(prompt: str) -> str:
     return prompt
 
 
+def _holds_column(template: str) -> str:
+    if not re.search(r"\{\w+\}", template):
+        raise ValueError("holds no {column}: every row would read the same")
+    return template
+
+
+def _relative(path: str) -> str:
+    if not path.endswith((".tex", ".pdf")) or path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("a path below the paper's folder that ends in .tex or .pdf")
+    return path
+
+
 def _holds_no_context(query: str) -> str:
     if "{context}" in query:
         raise ValueError("holds {context}: the receiver would see what it must not")
@@ -54,6 +72,8 @@ def _holds_label(answer: str) -> str:
 
 
 Prompt = Annotated[str, AfterValidator(_holds_context)]
+Context = Annotated[str, AfterValidator(_holds_column)]
+ArtefactPath = Annotated[str, AfterValidator(_relative)]
 Query = Annotated[str, AfterValidator(_holds_no_context)]
 Answer = Annotated[str, AfterValidator(_holds_label)]
 Name = Annotated[str, AfterValidator(_safe_name)]
@@ -85,7 +105,8 @@ class Model(Frozen):
 
     path: str | None = None
     toy: Literal["llama", "mistral"] | None = None
-    revision: str = "main"
+    revision: str | None = None
+    """Of a hub model; its main branch by default."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
     @model_validator(mode="after")
@@ -108,6 +129,13 @@ class Data(Frozen):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.toy is None):
             raise ValueError("data has either a path or a toy")
+        files = self.path in LOCAL_LOADERS
+        if files and not self.data_files:
+            raise ValueError(f"data of path {self.path!r} need data_files")
+        if not files and self.data_files:
+            raise ValueError(f"data_files belong to a path of {', '.join(LOCAL_LOADERS)}")
+        if (files or self.toy) and (self.name or self.revision):
+            raise ValueError("name and revision belong to a hub data set")
         return self
 
 
@@ -159,7 +187,7 @@ class Task(Frozen):
     kind: Literal["classification"]
     data: Data
     splits: Splits
-    context: str
+    context: Context
     """Template over the columns of a row: what only the sender sees."""
     label: str
     """The column that holds the label, as an index into `labels` or as one of them."""
@@ -202,7 +230,7 @@ class Evaluate(Frozen):
     """How test items are scored."""
 
     rows: Positive | None = None
-    """Fewer test items than there are: declared here, printed in the caption."""
+    """Fewer test items than there are, drawn by the task's sample_seed; said in the caption."""
     batch_size: Positive = 32
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """What a soft message is serialised as between sender and receiver."""
@@ -235,7 +263,7 @@ class Table(Frozen):
         "accuracy"
     )
     caption: str = ""
-    path: str | None = None
+    path: ArtefactPath | None = None
     """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""
 
 
@@ -246,7 +274,7 @@ class Figure(Frozen):
     kind: Literal["learning_curves"]
     experiments: Names
     caption: str = ""
-    path: str | None = None
+    path: ArtefactPath | None = None
     """Where the artefact is written, below the paper's folder; figures/<name>.pdf by default."""
 
 

@@ -28,8 +28,8 @@ class LastAttempt:
     alive: bool
 
 
-RESUMABLE = ("stopped", "killed")
-"""Outcomes that say nothing against the job: it was stopped from outside."""
+STOPPED = "stopped"
+"""The outcome of an attempt that was asked to stop; one that was killed has none at all."""
 
 
 def job_state(owed: bool, last: LastAttempt | None, blocked: bool) -> State:
@@ -45,7 +45,7 @@ def job_state(owed: bool, last: LastAttempt | None, blocked: bool) -> State:
         return State.BLOCKED
     if last is None or last.outcome == "finished":
         return State.WAITING
-    if last.outcome is None or last.outcome in RESUMABLE:
+    if last.outcome is None or last.outcome == STOPPED:
         return State.INTERRUPTED
     return State.FAILED
 

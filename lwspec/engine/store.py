@@ -28,7 +28,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from lwspec import __version__
 from lwspec.errors import StoreError
@@ -64,6 +64,7 @@ attempts = Table(
     metadata,
     Column("job", String, primary_key=True),
     Column("number", Integer, primary_key=True),
+    Column("spec", String),
     Column("started_at", Float),
     Column("ended_at", Float),
     Column("outcome", String),
@@ -74,7 +75,7 @@ attempts = Table(
     Column("dirty", Boolean),
     Column("command", String),
     Column("wall_s", Float),
-    Column("device_s", Float),
+    Column("device_s", Float, nullable=False),
     Column("peak_bytes", BigInteger),
     Column("modelled_s", Float),
     Column("progress", JSON),
@@ -132,17 +133,17 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._engine = _engine(path)
-        try:
-            self._open()
-        except (DatabaseError, OperationalError) as error:
-            raise self._unusable("open", error) from None
+        self._open()
 
     def _open(self) -> None:
-        if inspect(self._engine).has_table("about"):
-            with self.read() as connection:
+        version = None
+        with self.read() as connection:
+            known = inspect(connection).has_table("about")
+            if known:
                 version = connection.scalar(
                     select(about.c.value).where(about.c.key == "schema_version")
                 )
+        if known:
             if version != str(SCHEMA_VERSION):
                 raise StoreError(
                     f"the database has schema {version}; this lwspec {__version__} knows "
@@ -170,7 +171,7 @@ class Store:
             with self._engine.connect().execution_options(lwspec_write=True) as connection:
                 with connection.begin():
                     yield connection
-        except OperationalError as error:
+        except DatabaseError as error:
             raise self._unusable("write", error) from None
 
     def _unusable(self, what: str, error: DatabaseError) -> StoreError:
@@ -183,8 +184,11 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that reads one consistent state."""
-        with self._engine.connect() as connection:
-            yield connection
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DatabaseError as error:
+            raise self._unusable("read", error) from None
 
 
 def _engine(path: Path) -> Engine:

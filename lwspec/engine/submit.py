@@ -23,24 +23,19 @@ def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
 
 
 def write_jobs(plan: Plan, runs: Runs, wanted: set[str]) -> None:
-    """Write job.json for every job that will run; a fit's list of epochs only grows."""
+    """Write job.json for every job that will run."""
     for job in plan.expansion.jobs.values():
         if job.id not in wanted:
             continue
-        folder = runs.folder(job.id)
-        path = folder.path / "job.json"
-        outputs = job.outputs
-        if path.exists():
-            outputs = max(outputs, folder.job().outputs, key=len)
         record: dict[str, Any] = {
             **job.to_json(),
-            "outputs": outputs,
             "spec": plan.loaded.spec.name,
             "allowance_s": plan.allowance_s(job),
+            "granted_at": time.time(),
             "modelled_s": plan.modelled_s[job.id],
             "command": shlex.join(command_of(runs, [job])),
         }
-        write_json(path, record)
+        write_json(runs.folder(job.id).path / "job.json", record)
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
@@ -114,7 +109,7 @@ class PlanMemory:
 
 
 def write_allocation(runs: Runs, pack: Pack, where: str) -> Path:
-    """The intent to run a pack, on disk before its process starts; its cost is added after."""
+    """The intent to run a pack, on disk before its process starts."""
     folder = runs.path / "packs" / pack.id
     number = len(list(folder.glob(f"allocation-{where}-*.json"))) + 1
     path = folder / f"allocation-{where}-{number}.json"

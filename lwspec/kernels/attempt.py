@@ -50,7 +50,7 @@ class Attempt:
     stop: StopFlag
     allowance_s: float
     spent_before_s: float = 0.0
-    """Device seconds of earlier attempts at the same allowance."""
+    """Device seconds of earlier attempts since the allowance was granted."""
     begun: float = field(default_factory=time.monotonic)
     _last_progress: float = 0.0
     _last_checkpoint: float = field(default_factory=time.monotonic)
@@ -71,7 +71,7 @@ class Attempt:
 
     def owed(self) -> list[str]:
         """The outputs that nobody has finished yet."""
-        return self.job_folder.owed(self.job)
+        return self.job_folder.owed(self.job.outputs)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Add a line to events.jsonl."""

@@ -21,12 +21,14 @@ from lwspec.kernels import wire
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.checkpoint import load_weights
-from lwspec.kernels.items import Items, open_items
+from lwspec.kernels.items import Items, drawn_items, open_items
 from lwspec.kernels.metrics import classification_metrics, parse_answer
 from lwspec.kernels.sender import by_length
 from lwspec.kernels.setup import Answer, answers_of, open_setup, present_all
 
 VALIDATION_BATCH = 32
+TEXT = "text"
+"""The precision of a message that is no tensor."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def score(
 def evaluate(attempt: Attempt, device: torch.device) -> None:
     """Test the job's arm once, store every prediction, and write the auditor's record."""
     settings = attempt.job.settings
-    items = open_items(attempt, settings["split"], settings["rows"])
+    sample_seed = attempt.input("data").job().settings["sample_seed"]
+    items = drawn_items(open_items(attempt, settings["split"]), settings["rows"], sample_seed)
     arm, setup = open_setup(attempt, items, device)
     weights, checkpoint = _weights(attempt) if "fit" in attempt.job.inputs else ({}, None)
     if arm.predict is not None:
@@ -117,7 +120,7 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
             items,
             answer,
             batch_size=settings["batch_size"],
-            precision=settings["precision"],
+            precision=settings.get("precision", TEXT),
             write=True,
         )
         _add_strict(scored, answer.texts, items.labels)
@@ -129,8 +132,13 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
         "result",
         [predictions, record],
         scored.metrics,
-        {"n": len(items.rows), "subset": settings["rows"] is not None, "checkpoint": checkpoint},
+        {"n": len(items.rows), "subset": _is_subset(attempt, items), "checkpoint": checkpoint},
     )
+
+
+def _is_subset(attempt: Attempt, items: Items) -> bool:
+    record = attempt.input("data").taken()["result"]
+    return len(items.rows) < int(record["facts"]["rows"][attempt.job.settings["split"]])
 
 
 def _mean(values: Any) -> float:

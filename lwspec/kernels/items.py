@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -16,9 +17,10 @@ from lwspec.kernels.sender import States, open_states, read_texts
 
 @dataclass(frozen=True)
 class Items:
-    """The rows of one split, or its first ones."""
+    """Rows of one split, each with its place in the split."""
 
     rows: Sequence[Row]
+    places: Sequence[int]
     states: States | None
     texts: Sequence[str] | None
 
@@ -31,8 +33,10 @@ class Items:
         """What the sender's side has for some rows."""
         states: list[Tensor] | None = None
         if self.states is not None:
-            states = [self.states.of(index) for index in indices]
-        texts = None if self.texts is None else [self.texts[index] for index in indices]
+            states = [self.states.of(self.places[index]) for index in indices]
+        texts = None
+        if self.texts is not None:
+            texts = [self.texts[self.places[index]] for index in indices]
         return Batch([self.rows[index].context for index in indices], states, texts)
 
     def everything(self) -> Batch:
@@ -40,23 +44,35 @@ class Items:
         return self.batch(range(len(self.rows)))
 
 
-def open_items(attempt: Attempt, split: str, most: int | None = None) -> Items:
-    """A split with the inputs that the job names: all rows, or the first `most`."""
+def open_items(attempt: Attempt, split: str) -> Items:
+    """A whole split with the inputs that the job names."""
     path = attempt.input("data").file("result", f"rows/{split}.parquet")
-    rows = read_rows(path)[:most]
+    rows = read_rows(path)
     states = open_states(attempt, split) if "states" in attempt.job.inputs else None
     texts = None
     if "text" in attempt.job.inputs:
-        made = attempt.input("text")
-        texts = read_texts(made.file(split, f"texts/{split}.parquet"))
-    return Items(rows, states, texts)
+        texts = read_texts(attempt.input("text").file(split, f"texts/{split}.parquet"))
+    return Items(rows, range(len(rows)), states, texts)
+
+
+def first_items(items: Items, most: int | None) -> Items:
+    """The first rows, in the order that the task's sample_seed gave them."""
+    return replace(items, rows=items.rows[:most], places=items.places[:most])
+
+
+def drawn_items(items: Items, count: int | None, seed: int) -> Items:
+    """So many rows drawn without order, kept in the split's order; all where `count` is None."""
+    if count is None or count >= len(items.rows):
+        return items
+    places = sorted(random.Random(seed).sample(range(len(items.rows)), count))
+    return replace(items, rows=[items.rows[place] for place in places], places=places)
 
 
 def open_training_items(attempt: Attempt) -> Items:
     """The training rows that the spec asks for. Raises DataError where there are too few."""
     samples = attempt.job.settings["samples"]
     exactly = samples.get("exactly")
-    items = open_items(attempt, "train", exactly or samples.get("max"))
+    items = first_items(open_items(attempt, "train"), exactly or samples.get("max"))
     if exactly is not None and len(items.rows) < exactly:
         raise DataError(
             f"the spec asks for {exactly} training samples; the split has {len(items.rows)}",

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
+from lwspec.engine.runfolder import sha256_of
 from lwspec.errors import DataError, nearest
 from lwspec.kernels.attempt import Attempt
 
@@ -43,9 +44,9 @@ def prepare_rows(attempt: Attempt) -> None:
     settings = attempt.job.settings
     sources = _read_sources(attempt)
     checked = {name: _check(rows, name, settings) for name, rows in sources.items()}
-    splits, repeated = split_rows(checked, settings["splits"], settings["sample_seed"])
+    splits, left_out = split_rows(checked, settings["splits"], settings["sample_seed"])
     files: list[Path] = []
-    facts: dict[str, Any] = {"left_out_of_train": repeated, "labels": {}, "rows": {}}
+    facts: dict[str, Any] = {"left_out": left_out, "labels": {}, "rows": {}}
     for name, rows in splits.items():
         if not rows:
             raise DataError(f"the split {name!r} is empty")
@@ -84,6 +85,9 @@ def _read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
     try:
         if "loader" in data:
             files = {name: attempt.job.places[name] for name in sorted(wanted)}
+            for name, file in files.items():
+                if sha256_of(Path(file)) != data["files"][name]:
+                    raise DataError("the data have changed since they were planned", where=file)
             loaded = load_dataset(data["loader"], data_files=files, cache_dir=scratch)
         else:
             loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
@@ -154,34 +158,43 @@ def _label(row: Mapping[str, Any], where: str, settings: Mapping[str, Any]) -> i
 
 def split_rows(
     sources: Mapping[str, Sequence[Row]], splits: Mapping[str, Mapping[str, Any]], seed: int
-) -> tuple[dict[str, list[Row]], dict[str, int]]:
+) -> tuple[dict[str, list[Row]], int]:
     """Disjoint splits, by content, in an order that only `seed` decides.
 
-    A split with a number of rows draws them from its source; one without takes what is left.
-    A training row whose text is also in validation or test is left out, and so is a validation
-    row whose text is in test; how many is returned. Test keeps every row that it was given.
+    A split with a number of rows draws them from its source; one without takes what is left. Rows
+    whose text stands in a split that was filled before are passed over: test comes first and keeps
+    every row, then validation, then train. Also returned is how many rows no split took for that.
     """
     taken: dict[str, set[int]] = {name: set() for name in sources}
     seen: set[bytes] = set()
     chosen: dict[str, list[Row]] = {}
-    left_out: dict[str, int] = {}
-    for name in sorted(SPLITS, key=lambda name: splits[name]["rows"] is None):
+    for name in sorted(SPLITS, key=lambda name: _waits(name, splits)):
         source, wanted = splits[name]["source"], splits[name]["rows"]
         free = [row for row in sources[source] if row.item not in taken[source]]
-        random.Random(f"{seed} {source} {name}").shuffle(free)
-        if wanted is not None and wanted > len(free):
-            raise DataError(f"{name} asks for {wanted} rows of {source!r}, which has {len(free)}")
-        chosen[name] = free if wanted is None else free[:wanted]
+        fresh = [row for row in free if _content(row) not in seen]
+        random.Random(f"{seed} {source} {name}").shuffle(fresh)
+        if wanted is not None and wanted > len(fresh):
+            raise DataError(
+                f"{name} asks for {wanted} rows of {source!r}; {len(fresh)} are left for it",
+                remedy="ask for fewer rows",
+            )
+        chosen[name] = fresh[:wanted]
         taken[source].update(row.item for row in chosen[name])
-    for name in SPLITS:
-        keys = [_content(row) for row in chosen[name]]
-        kept = [row for row, key in zip(chosen[name], keys, strict=True) if key not in seen]
-        if name != "test":
-            left_out[name] = len(chosen[name]) - len(kept)
-            chosen[name] = kept
-        seen.update(keys)
+        seen.update(_content(row) for row in chosen[name])
     chosen["test"].sort(key=lambda row: row.item)
+    left_out = sum(
+        row.item not in taken[split["source"]] and _content(row) in seen
+        for split in splits.values()
+        if split["rows"] is None
+        for row in sources[split["source"]]
+    )
     return {name: chosen[name] for name in SPLITS}, left_out
+
+
+def _waits(name: str, splits: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a split takes what others leave of its source, and so must be filled after them."""
+    others = [split["source"] for other, split in splits.items() if other != name]
+    return splits[name]["rows"] is None and splits[name]["source"] in others
 
 
 def _content(row: Row) -> bytes:

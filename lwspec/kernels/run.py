@@ -22,7 +22,7 @@ from typing import Any
 from lwspec.engine import evidence
 from lwspec.engine.job import Job
 from lwspec.engine.process import this_process
-from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json
+from lwspec.engine.runfolder import JobFolder, Runs, write_json
 from lwspec.errors import LwspecError, RunFolderError
 from lwspec.kernels.attempt import Attempt, StopFlag, Stopped
 
@@ -54,27 +54,31 @@ def run_job(folder: JobFolder, stop: StopFlag) -> bool:
     """One attempt at a job, unless nothing is owed; True when everything owed was delivered."""
     record = folder.record()
     job, runs = Job.from_json(record), Runs(folder.path.parent)
-    if not folder.owed(job):
+    if not folder.owed(job.outputs):
         return True
-    for source in job.inputs.values():
-        made = runs.folder(source)
-        if made.owed(made.job()):
+    for role, source in job.inputs.items():
+        if runs.folder(source).owed(job.reads[role]):
             print(f"lwspec: {job.label} waits for {source}", file=sys.stderr)
             return False
-    spent = _spent_at_this_allowance(folder, record["allowance_s"])
+    spent = sum(
+        attempt.device_s()
+        for attempt in folder.attempts()
+        if attempt.started().get("started_at", 0.0) >= record["granted_at"]
+    )
     mine = folder.begin_attempt()
     with _log_to(mine.path / "log.txt"):
         attempt = Attempt(job, mine, runs, stop, record["allowance_s"], spent)
-        _write_started(mine, job, record)
-        outcome, message = _outcome(attempt)
+        outcome, message = _outcome(attempt, record)
         _write_exit(attempt, outcome, message)
     return outcome == "finished"
 
 
-def _outcome(attempt: Attempt) -> tuple[str, str | None]:
-    from lwspec.kernels.work import work
-
+def _outcome(attempt: Attempt, record: dict[str, Any]) -> tuple[str, str | None]:
+    """Do the work; how it ended, and what there is to say of it."""
     try:
+        _write_started(attempt, record)
+        from lwspec.kernels.work import work
+
         work(attempt)
     except Stopped as stopped:
         return stopped.outcome, str(stopped)
@@ -89,11 +93,13 @@ def _outcome(attempt: Attempt) -> tuple[str, str | None]:
         return "out of memory", str(error)
     except Exception as error:
         traceback.print_exc()
-        return "code", f"{type(error).__name__}: {error}"
+        # safetensors reports a full disk as an error of its own.
+        return "disk" if "os error 28" in str(error) else "code", f"{type(error).__name__}: {error}"
     return "finished", None
 
 
-def _write_started(mine: AttemptFolder, job: Job, record: dict[str, Any]) -> None:
+def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
+    mine, job = attempt.folder, attempt.job
     code = evidence.git_state(evidence.PACKAGE.parent)
     if code["diff"]:
         (mine.path / "code.diff").write_text(code["diff"], encoding="utf-8")
@@ -101,6 +107,8 @@ def _write_started(mine: AttemptFolder, job: Job, record: dict[str, Any]) -> Non
         mine.path / "started.json",
         {
             "started_at": time.time(),
+            "spec": record["spec"],
+            "gpus": job.gpus,
             "modelled_s": record["modelled_s"],
             "evidence": {
                 **evidence.machine(),
@@ -153,18 +161,11 @@ def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
 
 def _peak_bytes(job: Job) -> int:
     """Peak memory of the device that did the work: the GPU's, or this process's."""
-    if job.gpus:
+    if job.gpus and "torch" in sys.modules:
         import torch
 
         return sum(torch.cuda.max_memory_allocated(n) for n in range(torch.cuda.device_count()))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _spent_at_this_allowance(folder: JobFolder, allowance_s: float) -> float:
-    """Device seconds of earlier attempts under the same allowance: a new one starts from zero."""
-    ended = [attempt.ended() for attempt in folder.attempts()]
-    same = [exit for exit in ended if exit and exit["allowance_s"] == allowance_s]
-    return sum(float(exit["device_s"]) for exit in same)
 
 
 @contextmanager

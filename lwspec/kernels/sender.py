@@ -14,8 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lwspec.engine.expand import BLOCK_ROWS
-from lwspec.errors import RunFolderError
+from lwspec.engine.job import BLOCK_ROWS
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.models import load_reader
 from lwspec.kernels.reader import Reader
@@ -97,11 +96,9 @@ class States:
 
 
 def open_states(attempt: Attempt, split: str) -> States:
-    """The states of a split that an input job made, all of its blocks."""
+    """The states of a split: those blocks of it that the job says it reads."""
     made = attempt.input("states")
-    outputs = [name for name in made.taken() if name.split("-")[0] == split]
-    if not outputs:
-        raise RunFolderError(f"no states of {split!r}", where=str(made.path))
+    outputs = [name for name in attempt.job.reads["states"] if name.split("-")[0] == split]
     return States([made.file(name, f"states/{name}.safetensors") for name in sorted(outputs)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
@@ -14,8 +15,13 @@ def work(attempt: Attempt) -> None:
     """Do what the job says; every output that it owes is offered before this returns."""
     # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(attempt.job.threads)
     torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(attempt.job.threads)
+    with threadpool_limits(attempt.job.threads):
+        _work(attempt)
+
+
+def _work(attempt: Attempt) -> None:
     job = attempt.job
     if job.kind == "fit":
         from lwspec.kernels.fit import fit

@@ -29,7 +29,7 @@ class Evidence:
     def summary(self) -> dict[str, str]:
         """The figures that a paper states of its runs."""
         used = [self.attempts[job, n] for job, made in self.makers.items() for n in made]
-        hours = sum(float(row["device_s"] or 0) for row in self.attempts.values()) / 3600
+        hours = sum(float(row["device_s"]) for row in self.attempts.values()) / 3600
         return {
             "jobs": str(len(self.makers)),
             "attempts": str(len(self.attempts)),
@@ -56,7 +56,7 @@ class Evidence:
                         "attempt": str(number),
                         "commit": (row["git_sha"] or "none")[:7] + ("+" if row["dirty"] else ""),
                         "hardware": str(row["hardware"] or "unknown"),
-                        "seconds": f"{float(row['device_s'] or 0):.0f}",
+                        "seconds": f"{float(row['device_s']):.0f}",
                     }
                 )
         return lines

@@ -45,14 +45,13 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a panel: a value per epoch, its interval, and how many seeds it rests on."""
+    """One line of a panel: a value per epoch that every seed has finished, and its interval."""
 
     label: str
     epochs: tuple[int, ...]
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    seeds: tuple[int, ...]
 
 
 def learning_curves(figure: Figure, plan: Plan, results: Results) -> Mapping[str, Sequence[Curve]]:
@@ -60,30 +59,43 @@ def learning_curves(figure: Figure, plan: Plan, results: Results) -> Mapping[str
     panels: dict[str, list[Curve]] = {metric: [] for metric, _, _ in PANELS}
     for group in groups(plan, figure.experiments):
         for metric, _, factor in PANELS:
-            curve = _curve(group, metric, factor, results)
+            curve = _curve(group, metric, factor, plan, results)
             if curve.epochs:
                 panels[metric].append(curve)
     return panels
 
 
-def _curve(group: Group, metric: str, factor: float, results: Results) -> Curve:
-    values: dict[int, list[float]] = {}
+def _curve(group: Group, metric: str, factor: float, plan: Plan, results: Results) -> Curve:
+    """The mean over the seeds that have begun, for as many epochs as all of them have finished."""
     fits = {cell.fit: cell for cell in group.cells if cell.fit is not None}
-    for cell in fits.values():
-        for output in results.epochs(cell):
-            if metric in output.metrics:
-                epoch = int(output.name.removeprefix("epoch-"))
-                values.setdefault(epoch, []).append(output.metrics[metric] * factor)
-    epochs = tuple(sorted(values))
-    estimates = [over_seeds(values[epoch]) for epoch in epochs]
+    series = []
+    for fit, cell in fits.items():
+        asked = plan.expansion.jobs[str(fit)].outputs
+        outputs = [output for output in results.epochs(cell) if output.name in asked]
+        series.append([o.metrics[metric] * factor for o in outputs if metric in o.metrics])
+    begun = [values for values in series if values]
+    epochs = min((len(values) for values in begun), default=0)
+    estimates = [over_seeds([values[epoch] for values in begun]) for epoch in range(epochs)]
+    count = "" if len(begun) == len(series) else f" ({len(begun)} of {len(series)} seeds)"
     return Curve(
-        f"{group.row}, {group.task}",
-        epochs,
+        f"{group.row}, {group.task}{count}",
+        tuple(range(1, epochs + 1)),
         tuple(e.mean for e in estimates),
         tuple(e.mean if e.low is None else e.low for e in estimates),
         tuple(e.mean if e.high is None else e.high for e in estimates),
-        tuple(len(values[epoch]) for epoch in epochs),
     )
+
+
+def missing_epochs(figure: Figure, plan: Plan, results: Results) -> list[str]:
+    """The fits behind a figure that lack epochs, with how many they have."""
+    lines = []
+    for group in groups(plan, figure.experiments):
+        for fit in dict.fromkeys(cell.fit for cell in group.cells if cell.fit is not None):
+            job = plan.expansion.jobs[fit]
+            made = sum(output in results.outputs.get(fit, {}) for output in job.outputs)
+            if made < len(job.outputs):
+                lines.append(f"{job.label}: {made} of {len(job.outputs)} epochs")
+    return lines
 
 
 def draw_learning_curves(panels: Mapping[str, Sequence[Curve]], path: Path) -> None:

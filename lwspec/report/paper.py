@@ -16,7 +16,7 @@ from lwspec.engine.plan import Plan
 from lwspec.engine.spec import Model
 from lwspec.errors import ReportError, nearest
 from lwspec.report.evidence import Evidence
-from lwspec.report.figures import draw_learning_curves, learning_curves
+from lwspec.report.figures import draw_learning_curves, learning_curves, missing_epochs
 from lwspec.report.latex import escape
 from lwspec.report.macros import Macro, macros, numbers_tex
 from lwspec.report.query import Results
@@ -47,8 +47,9 @@ def write_artefacts(plan: Plan, results: Results, evidence: Evidence, folder: Pa
     for figure in spec.figure:
         path = figure.path or f"figures/{figure.name}.pdf"
         panels = learning_curves(figure, plan, results)
+        lacking = missing_epochs(figure, plan, results)
+        gaps += [f"figure {figure.name}, {line}" for line in lacking]
         if not any(panels.values()):
-            gaps.append(f"figure {figure.name}: no finished epoch")
             (folder / path).unlink(missing_ok=True)
             continue
         draw_learning_curves(panels, folder / path)
@@ -58,7 +59,7 @@ def write_artefacts(plan: Plan, results: Results, evidence: Evidence, folder: Pa
         )
     tex = None
     if spec.paper is not None:
-        words = _words(plan, tables, figures, numbers, evidence)
+        words = _words(plan, tables, figures, numbers, evidence, results)
         tex = _write(folder / f"{spec.name}.tex", _render(plan, words))
         written.append(tex)
     return Artefacts(tuple(written), tuple(gaps), tex)
@@ -93,6 +94,7 @@ def _words(
     figures: Sequence[dict[str, str]],
     numbers: Sequence[Macro],
     evidence: Evidence,
+    results: Results,
 ) -> dict[str, Any]:
     """What a template can name; every text is escaped for LaTeX here."""
     spec = plan.loaded.spec
@@ -119,6 +121,7 @@ def _words(
                 "labels": escape(", ".join(task.labels)),
                 "sender_prompt": escape(task.sender_prompt.replace("\n", "\\n")),
                 "query": escape(task.query),
+                "rows": escape(_row_counts(name, plan, results)),
             }
             for name, task in spec.tasks.items()
             if any(name in experiment.tasks for experiment in spec.experiment)
@@ -136,6 +139,16 @@ def _words(
     }
 
 
+def _row_counts(task: str, plan: Plan, results: Results) -> str:
+    """Rows of each split of a task, and how many were left out for standing in another."""
+    for job in plan.expansion.jobs.values():
+        if job.step == "data" and job.names["task"] == task and job.id in results.outputs:
+            facts = results.outputs[job.id]["result"].facts
+            counts = [f"{name} {facts['rows'][name]:,}" for name in ("train", "validation", "test")]
+            return f"{', '.join(counts)}; {facts['left_out']} left out"
+    return "not read yet"
+
+
 def _model_source(model: Model) -> str:
     """A hub id, the name of a local folder, or which toy."""
     if model.path is None:
@@ -149,10 +162,6 @@ def _render(plan: Plan, words: dict[str, Any]) -> str:
 
     assert plan.loaded.spec.paper is not None
     path = plan.loaded.source.path.parent / plan.loaded.spec.paper.template
-    if not path.is_file():
-        plan.loaded.fail(
-            ("paper", "template"), f"there is no template {path.name!r} beside the spec"
-        )
     environment = jinja2.Environment(
         block_start_string=r"\BLOCK{",
         block_end_string="}",
@@ -168,6 +177,8 @@ def _render(plan: Plan, words: dict[str, Any]) -> str:
     )
     try:
         return environment.from_string(path.read_text(encoding="utf-8")).render(words)
+    except UnicodeDecodeError as error:
+        raise ReportError(f"the template is not UTF-8: {error.reason}", where=str(path)) from None
     except jinja2.TemplateSyntaxError as error:
         raise ReportError(
             f"the template cannot be read: {error.message}", where=f"{path}:{error.lineno}"
@@ -196,15 +207,21 @@ def compile_pdf(tex: Path, evidence: Evidence) -> Path | None:
         command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error"]
         command += ["-usepretex", r"-pretex=\pdftrailerid{}", "-no-shell-escape"]
         command += [f"-outdir={scratch}", tex.name]
-        done = subprocess.run(
-            command,
-            cwd=tex.parent,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=LATEX_TIMEOUT_S,
-            env={**os.environ, "SOURCE_DATE_EPOCH": date, "FORCE_SOURCE_DATE": "1"},
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=tex.parent,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=LATEX_TIMEOUT_S,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "SOURCE_DATE_EPOCH": date, "FORCE_SOURCE_DATE": "1"},
+            )
+        except subprocess.TimeoutExpired:
+            raise ReportError(
+                f"LaTeX did not end within {LATEX_TIMEOUT_S} s", where=str(tex)
+            ) from None
         made = Path(scratch) / tex.with_suffix(".pdf").name
         log = tex.with_suffix(".log")
         log.unlink(missing_ok=True)

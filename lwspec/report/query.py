@@ -65,23 +65,24 @@ class Group:
     experiment: str
     arm: str
     task: str
-    point: tuple[tuple[str, Any], ...]
+    point: str
+    """The swept settings, as they are shown; empty where nothing is swept."""
     cells: tuple[Cell, ...]
 
     @property
     def row(self) -> str:
         """The name of the table row: the arm, and the sweep point where there is one."""
-        swept = ", ".join(f"{key.split('.')[-1]}={value}" for key, value in self.point)
-        return f"{self.arm} ({swept})" if swept else self.arm
+        return f"{self.arm} ({self.point})" if self.point else self.arm
 
 
 def groups(plan: Plan, experiments: Sequence[str]) -> list[Group]:
     """The entries of a table over these experiments, in the order in which the spec names them."""
-    collected: dict[tuple[str, str, str, tuple[tuple[str, Any], ...]], list[Cell]] = {}
+    collected: dict[tuple[str, str, str, str], list[Cell]] = {}
     for experiment in experiments:
         for cell in plan.expansion.cells:
             if cell.experiment == experiment:
-                key = (experiment, cell.arm, cell.task, tuple(sorted(cell.point.items())))
+                swept = (f"{key.split('.')[-1]}={value}" for key, value in cell.point.items())
+                key = (experiment, cell.arm, cell.task, ", ".join(swept))
                 collected.setdefault(key, []).append(cell)
     return [Group(*key, tuple(cells)) for key, cells in collected.items()]
 

@@ -45,6 +45,8 @@ def over_seeds_and_items(shares: Sequence[float], n: int) -> Estimate:
         return Estimate(mean, None, None, "one seed: no interval")
     seeds, items = statistics.variance(shares) / k, mean * (1 - mean) / n
     whole = seeds + items
+    if n < 2:
+        return over_seeds(shares)
     if whole == 0:
         return over_items(mean, n)
     freedom = whole**2 / (seeds**2 / (k - 1) + items**2 / (n - 1))

@@ -48,11 +48,13 @@ class TableData:
 
 def table_data(table: Table, plan: Plan, results: Results) -> TableData:
     """Compute every entry of a table from the records."""
+    found = groups(plan, table.experiments)
+    homes: dict[str, set[str]] = {}
+    for group in found:
+        homes.setdefault(group.row, set()).add(group.experiment)
     entries = {}
-    for group in groups(plan, table.experiments):
-        row = group.row
-        if (row, group.task) in entries:
-            row = f"{row}, {group.experiment}"
+    for group in found:
+        row = group.row if len(homes[group.row]) == 1 else f"{group.row}, {group.experiment}"
         entries[row, group.task] = _entry(group, table.metric, results)
     rows = tuple(dict.fromkeys(row for row, _ in entries))
     columns = tuple(dict.fromkeys(column for _, column in entries))
@@ -160,9 +162,13 @@ def _caption(data: TableData) -> str:
     if data.table.metric in PERCENT:
         notes.append("In per cent.")
     notes += [note for name, note in INTERVAL_NOTES.items() if any(name in m for m in methods)]
-    sizes = {entry.group.task: entry.n for entry in present if entry.n is not None}
+    sizes: dict[str, set[int]] = {}
+    for entry in present:
+        if entry.n is not None:
+            sizes.setdefault(entry.group.task, set()).add(entry.n)
     if sizes:
-        listed = ", ".join(f"{escape(task)} {n:,}" for task, n in sizes.items())
+        counts = {task: " or ".join(f"{n:,}" for n in sorted(ns)) for task, ns in sizes.items()}
+        listed = ", ".join(f"{escape(task)} {count}" for task, count in counts.items())
         notes.append(f"Test items: {listed}.")
     if any(entry.subset for entry in present):
         notes.append(r"$^\dagger$ A declared subset of the test split.")

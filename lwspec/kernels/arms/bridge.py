@@ -9,9 +9,9 @@ weights are float32, and the beginning-of-text token is kept, as in every prompt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.spec import Frozen, Positive
@@ -33,6 +33,12 @@ class Settings(Frozen):
     depth: Positive = 2
     heads: Positive = 8
     diversity: Annotated[float, Field(ge=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
@@ -72,8 +78,8 @@ def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """Soft tokens, each [latents, receiver_width], in float32."""
     from lwspec.kernels.perceiver import pad_states
 
-    assert setup.module is not None and batch.states is not None
-    states, padding = pad_states(list(batch.states))
+    assert setup.module is not None and setup.reader is not None and batch.states is not None
+    states, padding = pad_states([states.to(setup.reader.device) for states in batch.states])
     return list(setup.module(states, padding))
 
 
@@ -102,6 +108,7 @@ ARM = Arm(
         needs=needs,
         reads=("query", "answer"),
         models=("receiver",),
+        soft=True,
         trained=True,
         epochs=True,
         seeded=True,

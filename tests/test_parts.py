@@ -1,0 +1,145 @@
+"""Small parts on their own: splits, stored states, bytes, parsing, metrics, the probe, prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lwspec.engine.job import Job
+from lwspec.engine.locate import TOY_ROWS
+from lwspec.engine.price import Measurement, price
+from lwspec.errors import DataError
+from lwspec.kernels import sender, wire
+from lwspec.kernels.arm import Batch, Setup
+from lwspec.kernels.arms.linear_probe import ARM as PROBE
+from lwspec.kernels.arms.linear_probe import Settings
+from lwspec.kernels.metrics import classification_metrics, parse_answer
+from lwspec.kernels.rows import Row, split_rows
+from lwspec.kernels.toy.text import SIZES
+
+
+def rows(*texts: str) -> list[Row]:
+    return [Row(item, text, 0) for item, text in enumerate(texts)]
+
+
+def split(source: str, count: int | None = None) -> dict[str, object]:
+    return {"source": source, "rows": count}
+
+
+def texts(found: list[Row]) -> set[str]:
+    return {row.context for row in found}
+
+
+def test_carved_splits_are_disjoint_and_whole() -> None:
+    sources = {"train": rows(*(f"text {n}" for n in range(100))), "test": rows("a", "b")}
+    splits = {"train": split("train"), "validation": split("train", 20), "test": split("test")}
+    found, left_out = split_rows(sources, splits, 0)
+    assert [len(found[name]) for name in ("train", "validation", "test")] == [80, 20, 2]
+    assert not texts(found["train"]) & texts(found["validation"])
+    assert left_out == 0
+    again, _ = split_rows(sources, splits, 0)
+    other, _ = split_rows(sources, splits, 1)
+    assert found == again
+    assert found["validation"] != other["validation"]
+
+
+def test_a_text_of_test_is_left_out_of_what_is_learnt_from() -> None:
+    sources = {"train": rows("a", "A  ", "b", "c", "d"), "test": rows("a", "x")}
+    splits = {"train": split("train"), "validation": split("train", 2), "test": split("test")}
+    found, left_out = split_rows(sources, splits, 0)
+    assert texts(found["test"]) == {"a", "x"}
+    assert len(found["validation"]) == 2
+    assert texts(found["train"]) | texts(found["validation"]) == {"b", "c", "d"}
+    assert left_out == 2
+    with pytest.raises(DataError, match="3 are left for it"):
+        split_rows(sources, {**splits, "validation": split("train", 4)}, 0)
+
+
+def test_a_text_of_validation_is_left_out_of_train_even_across_sources() -> None:
+    sources = {"train": rows("a", "b"), "dev": rows("b"), "test": rows("c")}
+    splits = {"train": split("train"), "validation": split("dev"), "test": split("test")}
+    assert texts(split_rows(sources, splits, 0)[0]["train"]) == {"a"}
+
+
+def test_states_are_read_back_row_by_row_across_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "BLOCK_ROWS", 3)
+    made = [torch.randn(1 + n % 4, 5) for n in range(8)]
+    files = []
+    for block in range(3):
+        files.append(tmp_path / f"{block}.safetensors")
+        sender._write_states(files[-1], made[3 * block : 3 * block + 3], 5)
+    states = sender.States(files)
+    assert states.width == 5
+    for row, expected in enumerate(made):
+        assert torch.equal(states.of(row), expected)
+
+
+def test_a_message_arrives_as_its_bytes_say() -> None:
+    soft = torch.randn(3, 7)
+    (exact,), (size,) = wire.send([soft], "float32")
+    assert size == 3 * 7 * 4
+    assert torch.equal(exact, soft)
+    (rounded,), (size,) = wire.send([soft], "bfloat16")
+    assert size == 3 * 7 * 2
+    assert torch.equal(rounded, soft.bfloat16().float())
+    assert not torch.equal(rounded, soft)
+    (text,), (size,) = wire.send(["Grüße"], "text")
+    assert (text, size) == ("Grüße", 7)
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (" positive", 1),
+        ("positive\nand more", 1),
+        (" negative ", 0),
+        ("not positive", None),
+        ("positively", None),
+        ("", None),
+        ("Positive", None),
+        ("a", None),
+    ],
+)
+def test_only_a_whole_answer_counts(written: str, found: int | None) -> None:
+    assert parse_answer(written, [" negative", " positive"]) == found
+
+
+def test_macro_f1_counts_labels_that_nobody_predicted() -> None:
+    metrics = classification_metrics([0, 0, 1, 2], [0, 0, 0, 0], 3)
+    assert metrics["accuracy"] == 0.5
+    assert metrics["macro_f1"] == pytest.approx((2 * 0.5 * 1 / 1.5) / 3)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [0, 2]])
+def test_the_probe_learns_and_survives_an_absent_label(labels: list[int]) -> None:
+    torch.manual_seed(0)
+    centres = 3 * torch.randn(3, 6)
+    given = [labels[n % len(labels)] for n in range(60)]
+    states = [torch.randn(4, 6) + centres[label] for label in given]
+    setup = Setup(Settings(layer=1, folds=3, pooling="mean"), {}, None, 6)
+    batch = Batch([""] * 60, states)
+    solved = PROBE.solve(setup, batch, given, 3)
+    logprobs = PROBE.predict(setup, solved.weights, batch)
+    assert torch.allclose(logprobs.exp().sum(-1), torch.ones(60, dtype=torch.float64))
+    predicted = logprobs.argmax(-1).tolist()
+    assert sum(p == g for p, g in zip(predicted, given, strict=True)) >= 57
+    assert set(predicted) <= set(labels)
+
+
+def test_a_price_is_modelled_until_its_like_was_measured() -> None:
+    job = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001",), "x", {})
+    modelled = price(job, 3600.0, [])
+    assert (modelled.p50_hours, modelled.source) == (1.0, "modelled")
+    assert modelled.p90_hours > modelled.p50_hours
+    past = [Measurement("fit bridge", 10.0, seconds) for seconds in (20.0, 30.0, 40.0)]
+    measured = price(job, 3600.0, [*past, Measurement("fit other", 1.0, 900.0)])
+    assert (measured.p50_hours, measured.source) == (3.0, "measured")
+    assert measured.p90_hours == 4.0
+
+
+def test_the_planner_knows_how_many_toy_rows_there_are() -> None:
+    assert TOY_ROWS == SIZES
