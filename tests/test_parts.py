@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_the_probe_learns_and_survives_an_absent_label(labels: list[int]) -> Non
     setup = Setup(Settings(layer=1, folds=3, pooling="mean"), {}, None, 6)
     batch = Batch([""] * 60, states)
     solved = PROBE.solve(setup, batch, given, 3)
-    logprobs = PROBE.predict(setup, solved.weights, batch)
+    logprobs = PROBE.predict(replace(setup, weights=solved.weights), batch)
     assert torch.allclose(logprobs.exp().sum(-1), torch.ones(60, dtype=torch.float64))
     predicted = logprobs.argmax(-1).tolist()
     assert sum(p == g for p, g in zip(predicted, given, strict=True)) >= 57

@@ -31,6 +31,11 @@ def no_needs(settings: Frozen) -> tuple[Need, ...]:
     return ()
 
 
+def no_examples(settings: Any) -> int:
+    """For arms whose prompts show no solved examples."""
+    return 0
+
+
 def no_parameters(settings: Any, sender_width: int, receiver_width: int) -> int:
     """For arms that train nothing."""
     return 0
@@ -51,6 +56,8 @@ class ArmDeclaration:
     """The fields of the task that it uses: no other field can change its results."""
     models: tuple[Role, ...] = ()
     """The frozen models that its own jobs load."""
+    examples: Callable[[Any], int] = no_examples
+    """How many labelled training rows of each label its prompts show, from its settings."""
     soft: bool = False
     """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
     trained: bool = False

@@ -10,7 +10,7 @@ This module and the arms' files import no torch when they are read, so that plan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lwspec.engine.arm import ArmDeclaration
@@ -43,7 +43,12 @@ class Setup:
     reader: Reader | None
     """The frozen model that answers; None for arms that need none."""
     sender_width: int | None
+    examples: Sequence[tuple[str, str]] = ()
+    """Training texts with their answers, as many of each label as the arm declared."""
     module: nn.Module | None = None
+    """What `build` made; trained, or being trained."""
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """What `solve` found."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Arm:
     """A term beside the answer's cross-entropy."""
     solve: Callable[[Setup, Batch, Sequence[int], int], Solved] | None = None
     """Fit in one step from all training rows, their labels and the number of labels."""
-    predict: Callable[[Setup, Mapping[str, Tensor], Batch], Tensor] | None = None
+    predict: Callable[[Setup, Batch], Tensor] | None = None
     """Log-probabilities [rows, labels] without any reader."""
 
 

@@ -18,13 +18,13 @@ from pyarrow import parquet
 
 from lwspec.engine.runfolder import read_json, write_json
 from lwspec.kernels import wire
-from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.checkpoint import load_weights
 from lwspec.kernels.items import Items, drawn_items, open_items
 from lwspec.kernels.metrics import classification_metrics, parse_answer
 from lwspec.kernels.sender import by_length
-from lwspec.kernels.setup import Answer, answers_of, open_setup, present_all
+from lwspec.kernels.setup import answers_of, no_messages, open_setup, present_all
 
 VALIDATION_BATCH = 32
 TEXT = "text"
@@ -47,53 +47,66 @@ def score(
     arm: Arm,
     setup: Setup,
     items: Items,
-    answer: Answer,
     *,
     batch_size: int = VALIDATION_BATCH,
     precision: str | None = None,
     write: bool = False,
 ) -> Scored:
     """Score every row; with `precision`, messages pass through bytes first."""
-    reader = setup.reader
-    assert reader is not None
+    num_labels = len(setup.task["labels"])
+    if arm.predict is not None:
+        logprobs = arm.predict(setup, items.everything())
+        predicted = logprobs.argmax(-1).tolist()
+        metrics = classification_metrics(items.labels, predicted, num_labels)
+        return Scored(logprobs.tolist(), predicted, None, None, metrics)
+    assert setup.reader is not None
+    answer = answers_of(setup.task, setup.reader)
     rows = len(items.rows)
-    logprobs: list[list[float]] = [[] for _ in range(rows)]
+    logprobs_of: list[list[float]] = [[] for _ in range(rows)]
     first = [-1] * rows
     written, sizes = [""] * rows, [0] * rows
     longest = max(len(ids) for ids in answer.ids) + 1 if write else 0
     done = 0
     for indices in by_length([len(row.context) for row in items.rows], batch_size):
         attempt.check()
-        batch = items.batch(indices)
-        messages: Sequence[Any] = [None] * len(indices)
-        if arm.message is not None:
-            with torch.no_grad():
-                messages = arm.message(setup, batch)
-            if precision is not None:
-                messages, lengths = wire.send(messages, precision)
-                for index, length in zip(indices, lengths, strict=True):
-                    sizes[index] = length
-        prompts = present_all(arm, setup, messages, batch.contexts)
-        said = reader.answer(prompts, answer.ids, longest)
+        messages, lengths = _messages(arm, setup, items.batch(indices), precision)
+        contexts = [items.rows[index].context for index in indices]
+        with torch.no_grad():
+            prompts = present_all(arm, setup, messages, contexts)
+        said = setup.reader.answer(prompts, answer.ids, longest)
         for place, index in enumerate(indices):
-            logprobs[index] = said.label_logprobs[place].tolist()
+            logprobs_of[index] = said.label_logprobs[place].tolist()
             first[index] = int(said.first_token[place])
+            sizes[index] = lengths[place]
             if said.written is not None:
                 written[index] = said.written[place]
         done += len(indices)
         attempt.progress(done, rows, "scoring")
-    predicted = [max(range(len(row)), key=row.__getitem__) for row in logprobs]
-    metrics = classification_metrics(items.labels, predicted, len(answer.ids))
+    predicted = [max(range(num_labels), key=row.__getitem__) for row in logprobs_of]
+    metrics = classification_metrics(items.labels, predicted, num_labels)
     metrics["first_token_accuracy"] = _mean(
         token == answer.ids[label][0] for token, label in zip(first, items.labels, strict=True)
     )
+    if write:
+        metrics |= _strict(written, answer.texts, items.labels)
+    sent = precision is not None and arm.message is not None
+    if sent:
+        metrics["message_bytes"] = _mean(sizes)
     return Scored(
-        logprobs,
-        predicted,
-        written if write else None,
-        sizes if precision is not None and arm.message is not None else None,
-        metrics,
+        logprobs_of, predicted, written if write else None, sizes if sent else None, metrics
     )
+
+
+def _messages(
+    arm: Arm, setup: Setup, batch: Batch, precision: str | None
+) -> tuple[Sequence[Any], list[int]]:
+    """What reaches the receiver, and the bytes that each message took on the way."""
+    lengths = [0] * len(batch.contexts)
+    if arm.message is None:
+        return no_messages(batch.contexts), lengths
+    with torch.no_grad():
+        messages = arm.message(setup, batch)
+    return (messages, lengths) if precision is None else wire.send(messages, precision)
 
 
 def evaluate(attempt: Attempt, device: torch.device) -> None:
@@ -103,29 +116,20 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
     items = drawn_items(open_items(attempt, settings["split"]), settings["rows"], sample_seed)
     arm, setup = open_setup(attempt, items, device)
     weights, checkpoint = _weights(attempt) if "fit" in attempt.job.inputs else ({}, None)
-    if arm.predict is not None:
-        logprobs = arm.predict(setup, weights, items.everything())
-        scored = _predicted(logprobs, items, len(setup.task["labels"]))
-    else:
-        assert setup.reader is not None
-        answer = answers_of(setup.task, setup.reader)
-        if arm.build is not None:
-            module = arm.build(setup).to(device).eval()
-            module.load_state_dict(weights)
-            setup = replace(setup, module=module)
-        scored = score(
-            attempt,
-            arm,
-            setup,
-            items,
-            answer,
-            batch_size=settings["batch_size"],
-            precision=settings.get("precision", TEXT),
-            write=True,
-        )
-        _add_strict(scored, answer.texts, items.labels)
-    if scored.message_bytes is not None:
-        scored.metrics["message_bytes"] = _mean(scored.message_bytes)
+    setup = replace(setup, weights=weights)
+    if arm.build is not None:
+        module = arm.build(setup).to(device).eval()
+        module.load_state_dict(weights)
+        setup = replace(setup, module=module)
+    scored = score(
+        attempt,
+        arm,
+        setup,
+        items,
+        batch_size=settings.get("batch_size", VALIDATION_BATCH),
+        precision=settings.get("precision", TEXT),
+        write=True,
+    )
     predictions = _write_predictions(attempt, items, scored)
     record = _write_record(attempt, len(items.rows), checkpoint, scored.metrics)
     attempt.take(
@@ -146,21 +150,16 @@ def _mean(values: Any) -> float:
     return sum(listed) / len(listed)
 
 
-def _predicted(logprobs: torch.Tensor, items: Items, num_labels: int) -> Scored:
-    """Predictions of an arm that needs no reader."""
-    predicted = logprobs.argmax(-1).tolist()
-    metrics = classification_metrics(items.labels, predicted, num_labels)
-    return Scored(logprobs.tolist(), predicted, None, None, metrics)
-
-
-def _add_strict(scored: Scored, answers: Sequence[str], labels: Sequence[int]) -> None:
-    """Accuracy of what was freely written, an unparsed answer being wrong."""
-    assert scored.written is not None
-    parsed = [parse_answer(text, answers) for text in scored.written]
-    scored.metrics["strict_accuracy"] = _mean(
-        said == label for said, label in zip(parsed, labels, strict=True)
-    )
-    scored.metrics["unparsed_rate"] = _mean(said is None for said in parsed)
+def _strict(
+    written: Sequence[str], answers: Sequence[str], labels: Sequence[int]
+) -> dict[str, float]:
+    """Accuracy of what was freely written, an unparsed answer being wrong, and their rate."""
+    parsed = [parse_answer(text, answers) for text in written]
+    right = (said == label for said, label in zip(parsed, labels, strict=True))
+    return {
+        "strict_accuracy": _mean(right),
+        "unparsed_rate": _mean(said is None for said in parsed),
+    }
 
 
 def _weights(attempt: Attempt) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -25,10 +25,9 @@ from lwspec.kernels.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from lwspec.kernels.evaluate import score
+from lwspec.kernels.evaluate import Scored, score
 from lwspec.kernels.items import Items, open_items, open_training_items
-from lwspec.kernels.metrics import classification_metrics
-from lwspec.kernels.setup import Answer, answers_of, open_setup, present_all
+from lwspec.kernels.setup import Answer, answers_of, no_messages, open_setup, present_all
 
 LOG_EVERY_STEPS = 10
 
@@ -51,23 +50,26 @@ def fit(attempt: Attempt, device: torch.device) -> None:
 
 def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: Items) -> None:
     """Fit in one step; its only epoch is epoch 1."""
-    assert arm.solve is not None and arm.predict is not None
-    num_labels = len(setup.task["labels"])
+    assert arm.solve is not None
     attempt.progress(0, 1, "solving")
-    solved = arm.solve(setup, train.everything(), train.labels, num_labels)
-    scores = arm.predict(setup, solved.weights, validation.everything())
-    metrics = classification_metrics(validation.labels, scores.argmax(-1).tolist(), num_labels)
+    torch.manual_seed(attempt.job.settings.get("seed", 0))
+    solved = arm.solve(setup, train.everything(), train.labels, len(setup.task["labels"]))
+    scored = score(attempt, arm, replace(setup, weights=solved.weights), validation)
     weights = attempt.path / "weights" / "epoch-001.safetensors"
     save_weights(weights, solved.weights)
     attempt.take(
         "epoch-001",
         [weights],
-        {**solved.metrics, **{f"validation_{name}": value for name, value in metrics.items()}},
+        {**solved.metrics, **_validation(scored)},
         {
             "samples": len(train.rows),
             "parameters": sum(weight.numel() for weight in solved.weights.values()),
         },
     )
+
+
+def _validation(scored: Scored) -> dict[str, float]:
+    return {f"validation_{name}": value for name, value in scored.metrics.items()}
 
 
 @dataclass
@@ -133,11 +135,13 @@ class _Trainer:
 
     def _step(self, indices: Sequence[int], step: int) -> float:
         """One update; returns the answer's cross-entropy of the batch."""
-        assert self.setup.reader is not None and self.arm.message is not None
+        assert self.setup.reader is not None
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings["learning_rate"] * self._rate(step)
         batch = self.train.batch(indices)
-        messages = self.arm.message(self.setup, batch)
+        messages = no_messages(indices)
+        if self.arm.message is not None:
+            messages = self.arm.message(self.setup, batch)
         prompts = present_all(self.arm, self.setup, messages, batch.contexts)
         said = [
             [*self.answer.ids[self.train.rows[i].label], self.setup.reader.eos] for i in indices
@@ -174,15 +178,14 @@ class _Trainer:
         if output not in self.attempt.owed():
             return
         self.module.eval()
-        scored = score(self.attempt, self.arm, self.setup, self.validation, self.answer)
+        scored = score(self.attempt, self.arm, self.setup, self.validation)
         self.module.train()
         weights = self.attempt.path / "weights" / f"{output}.safetensors"
         save_weights(weights, self.module.state_dict())
-        metrics = {f"validation_{name}": value for name, value in scored.metrics.items()}
         self.attempt.take(
             output,
             [weights],
-            {"train_loss": progress.loss_sum / self.steps_per_epoch, **metrics},
+            {"train_loss": progress.loss_sum / self.steps_per_epoch, **_validation(scored)},
             {
                 "samples": len(self.train.rows),
                 "steps": progress.step,

@@ -58,7 +58,7 @@ class Reader:
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-text token, so no answer could end")
         self.eos: int = tokenizer.eos_token_id
-        self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
     @staticmethod
     def load(path: str | Path, dtype: str, revision: str | None, device: torch.device) -> Reader:
@@ -85,7 +85,7 @@ class Reader:
     def encode(self, text: str, last_tokens: int | None = None) -> list[int]:
         """Beginning-of-text token and the text's tokens, or only its last ones."""
         ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return [*self._bos, *(ids if last_tokens is None else ids[-last_tokens:])]
+        return [*self.bos, *(ids if last_tokens is None else ids[-last_tokens:])]
 
     def first_tokens(self, text: str, count: int) -> str:
         """The text of the first `count` tokens."""

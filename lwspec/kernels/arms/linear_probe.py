@@ -6,7 +6,7 @@ picks C, one fit on all of train follows, and test is seen once. No random choic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -46,8 +46,10 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from lwspec.kernels.pool import pool
+
     settings: Settings = setup.settings
-    features = _pool(batch, settings.pooling).double().numpy()
+    features = pool(batch, settings.pooling).double().numpy()
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, tol=1e-4)),
         {"logisticregression__C": list(settings.inverse_penalties)},
@@ -84,22 +86,16 @@ def _all_labels(regression: Any, num_labels: int) -> tuple[Any, Any]:
     return whole, offsets
 
 
-def predict(setup: Setup, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
+def predict(setup: Setup, batch: Batch) -> Tensor:
     """Log-probabilities [rows, labels] in float64."""
     import torch
 
-    features = _pool(batch, setup.settings.pooling).double()
+    from lwspec.kernels.pool import pool
+
+    weights = setup.weights
+    features = pool(batch, setup.settings.pooling).double()
     standard = (features - weights["mean"]) / weights["scale"]
     return torch.log_softmax(standard @ weights["weights"].T + weights["bias"], -1)
-
-
-def _pool(batch: Batch, pooling: str) -> Tensor:
-    """One vector a row, [rows, sender_width]."""
-    import torch
-
-    assert batch.states is not None
-    rows = [states.float().cpu() for states in batch.states]
-    return torch.stack([states[-1] if pooling == "last" else states.mean(0) for states in rows])
 
 
 ARM = Arm(

@@ -1,0 +1,98 @@
+"""The byte-encoder system: soft tokens from the text's bytes, with no sender model at all.
+
+Also the control of the bridge's claim: whatever it reaches was not read by a sender. Deviations
+from the LatentWire original: one receiver, and the answer's cross-entropy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+from pydantic import model_validator
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.message import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Settings(Frozen):
+    """What a spec may set in `byte_bridge = { ... }`."""
+
+    latents: Positive = 8
+    """Soft tokens, M."""
+    width: Positive = 256
+    depth: Positive = 6
+    heads: Positive = 8
+    max_bytes: Positive = 512
+    """A text is cut to its first bytes, of this number."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
+
+
+def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
+    """Weights and biases of the encoder."""
+    width = settings.width
+    layer = 4 * width * width + 4 * width + 8 * width * width + 5 * width + 4 * width
+    ends = (257 + settings.max_bytes) * width + (width + 1) * receiver_width + 1
+    return settings.depth * layer + ends
+
+
+def build(setup: Setup) -> nn.Module:
+    """The encoder, its output scaled to the receiver's embeddings."""
+    from lwspec.kernels.byte_encoder import ByteEncoder
+
+    assert setup.reader is not None
+    settings: Settings = setup.settings
+    return ByteEncoder(
+        setup.reader.width,
+        width=settings.width,
+        latents=settings.latents,
+        depth=settings.depth,
+        heads=settings.heads,
+        max_bytes=settings.max_bytes,
+        rms=setup.reader.embedding_rms(),
+    )
+
+
+def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
+    """Soft tokens, each [latents, receiver_width], in float32."""
+    from lwspec.kernels.byte_encoder import as_bytes
+
+    assert setup.module is not None and setup.reader is not None
+    given = as_bytes(list(batch.contexts), setup.settings.max_bytes)
+    return list(setup.module(given.to(setup.reader.device)))
+
+
+def present(setup: Setup, message: Tensor, context: str | None) -> Prompt:
+    """[BOS][query][soft tokens]."""
+    assert setup.reader is not None and context is None
+    return [setup.reader.encode(setup.task["query"]), message]
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="byte_bridge",
+        version=1,
+        regime="private",
+        settings=Settings,
+        reads=("query", "answer"),
+        models=("receiver",),
+        soft=True,
+        trained=True,
+        epochs=True,
+        seeded=True,
+        parameters=parameters,
+    ),
+    build=build,
+    message=message,
+    present=present,
+)

@@ -1,0 +1,86 @@
+"""LoRA on the receiver, which reads the whole text itself (Hu et al. 2021), by the peft library.
+
+Rank 8, alpha 16 on the query and value projections, as in the LatentWire baselines. Deviations: the
+answer's cross-entropy alone is trained, not the whole prompt's, and there is no dropout, so that a
+fit is resumed bit by bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Setup, text_prompt
+from lwspec.kernels.message import Prompt
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Settings(Frozen):
+    """What a spec may set in `lora = { ... }`."""
+
+    rank: Positive = 8
+    alpha: Positive = 16
+    targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("q_proj", "v_proj")
+    """Names of the receiver's linear layers that get an adapter."""
+
+
+def build(setup: Setup) -> nn.Module:
+    """Put adapters into the receiver and return their weights, which alone are trained and kept.
+
+    Raises ModelError where the receiver has no layer of a target's name.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+    from torch import nn
+
+    from lwspec.errors import ModelError
+
+    assert setup.reader is not None
+    settings: Settings = setup.settings
+    model = setup.reader.model
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=[*settings.targets]
+    )
+    try:
+        inject_adapter_in_model(config, model)
+    except ValueError as error:
+        raise ModelError(
+            f"no adapter fits the receiver: {error}",
+            remedy="set lora.targets to names of its linear layers",
+        ) from None
+    adapters = {
+        name.replace(".", "/"): parameter
+        for name, parameter in model.named_parameters()
+        if "lora_" in name
+    }
+    for parameter in adapters.values():
+        parameter.data = parameter.data.float().to(setup.reader.device)
+        parameter.requires_grad_(True)
+    return nn.ParameterDict(adapters)
+
+
+def present(setup: Setup, message: None, context: str | None) -> Prompt:
+    """The receiver's prompt around the text."""
+    assert context is not None
+    return text_prompt(setup, "receiver_prompt", context)
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="lora",
+        version=1,
+        regime="reference",
+        settings=Settings,
+        reads=("receiver_prompt", "answer", "max_prompt_tokens"),
+        models=("receiver",),
+        trained=True,
+        epochs=True,
+        seeded=True,
+    ),
+    build=build,
+    present=present,
+)

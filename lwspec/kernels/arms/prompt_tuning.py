@@ -1,0 +1,72 @@
+"""Soft tokens before the receiver's prompt, the same for every text (Lester et al. 2021).
+
+With `text` the receiver also reads the whole text: how far can the receiver alone be tuned? Without
+it the receiver sees the query and nothing of the text, and can only guess: the chance line. Soft
+tokens begin as random rows of the receiver's embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.message import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Settings(Frozen):
+    """What a spec may set in `prompt_tuning = { ... }`."""
+
+    tokens: Positive = 8
+    text: bool
+    """Whether the receiver reads the text beside the soft tokens."""
+
+
+def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
+    """One embedding a soft token."""
+    return settings.tokens * receiver_width
+
+
+def build(setup: Setup) -> nn.Module:
+    """The soft tokens [tokens, receiver_width], in float32."""
+    import torch
+    from torch import nn
+
+    assert setup.reader is not None
+    vocabulary = setup.reader.embedding.weight
+    rows = torch.randint(len(vocabulary), (setup.settings.tokens,))
+    return nn.ParameterDict({"prompt": nn.Parameter(vocabulary[rows].detach().float().clone())})
+
+
+def present(setup: Setup, message: None, context: str | None) -> Prompt:
+    """[BOS][soft tokens][prompt around the text], or [BOS][soft tokens][query]."""
+    assert setup.reader is not None and setup.module is not None and context is not None
+    soft = cast("Tensor", cast("nn.ParameterDict", setup.module)["prompt"])
+    text: str = setup.task["query"]
+    if setup.settings.text:
+        text = setup.task["receiver_prompt"].replace("{context}", context)
+    ids = setup.reader.encode(text, setup.task["max_prompt_tokens"])
+    bos = setup.reader.bos
+    return [bos, soft, ids[len(bos) :]]
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="prompt_tuning",
+        version=1,
+        regime="reference",
+        settings=Settings,
+        reads=("receiver_prompt", "query", "answer", "max_prompt_tokens"),
+        models=("receiver",),
+        trained=True,
+        epochs=True,
+        seeded=True,
+        parameters=parameters,
+    ),
+    build=build,
+    present=present,
+)

@@ -1,0 +1,95 @@
+"""A ridge regression from the sender's pooled state to the label's embedding in the receiver.
+
+The last token's state is regressed on the mean receiver embedding of the label's answer, M copies
+are handed over, scaled to the receiver's embeddings (the ridge baseline of the LatentWire
+experiments). A penalty is chosen by leave-one-out error (scikit-learn's RidgeCV).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from lwspec.engine.arm import ArmDeclaration, Need
+from lwspec.engine.spec import Frozen, Positive
+from lwspec.kernels.arm import Arm, Batch, Setup, Solved
+from lwspec.kernels.message import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Settings(Frozen):
+    """What a spec may set in `ridge_map = { ... }`."""
+
+    layer: Annotated[int, Field(ge=0)]
+    """The sender's layer whose output is read: 0 is the embeddings."""
+    tokens: Positive = 8
+    """Copies of the one vector, M."""
+    pooling: Literal["last", "mean"] = "last"
+    penalties: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)
+    ] = (0.1, 1.0, 10.0, 100.0)
+
+
+def needs(settings: Settings) -> tuple[Need, ...]:
+    """The sender's states at one layer."""
+    return (Need("states", {"layer": settings.layer}),)
+
+
+def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
+    """The regression's map [receiver_width, sender_width] and offset [receiver_width]."""
+    import torch
+    from sklearn.linear_model import RidgeCV
+
+    from lwspec.kernels.pool import pool
+    from lwspec.kernels.setup import answers_of
+
+    assert setup.reader is not None
+    answers = answers_of(setup.task, setup.reader)
+    embedding = setup.reader.embedding.weight.float().cpu()
+    targets = torch.stack([embedding[list(ids)].mean(0) for ids in answers.ids])[list(labels)]
+    ridge = RidgeCV(alphas=list(setup.settings.penalties))
+    ridge.fit(pool(batch, setup.settings.pooling).double().numpy(), targets.double().numpy())
+    return Solved(
+        {
+            "map": torch.from_numpy(ridge.coef_).float(),
+            "offset": torch.from_numpy(ridge.intercept_).float(),
+        },
+        {"penalty": float(ridge.alpha_)},
+    )
+
+
+def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
+    """M copies of the mapped state, each [tokens, receiver_width]."""
+    from lwspec.kernels.pool import pool, repeat_at_rms
+
+    assert setup.reader is not None
+    mapped = pool(batch, setup.settings.pooling) @ setup.weights["map"].T + setup.weights["offset"]
+    return repeat_at_rms(mapped, setup.settings.tokens, setup.reader.embedding_rms())
+
+
+def present(setup: Setup, message: Tensor, context: str | None) -> Prompt:
+    """[BOS][query][soft tokens]."""
+    assert setup.reader is not None and context is None
+    return [setup.reader.encode(setup.task["query"]), message]
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="ridge_map",
+        version=1,
+        regime="private",
+        settings=Settings,
+        needs=needs,
+        reads=("query", "answer"),
+        models=("receiver",),
+        soft=True,
+        trained=True,
+    ),
+    solve=solve,
+    message=message,
+    present=present,
+)
