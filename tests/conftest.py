@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -200,7 +201,7 @@ class Project:
         last, tail = blocks[-1].split("[[table]]", 1)
         kept = [b for b in (*blocks[:-1], last) if b.split('"')[1] in experiments]
         listed = ", ".join(f'"{name}"' for name in experiments)
-        tail = tail.replace('["direct", "relay", "probe", "main"]', f"[{listed}]")
+        tail = re.sub(r"experiments = \[.*?\]", f"experiments = [{listed}]", tail, count=1)
         self.write("".join([head, *(f"[[experiment]]\n{b}" for b in kept), "[[table]]", tail]))
 
     def command(self, *arguments: str) -> list[str]:

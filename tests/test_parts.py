@@ -16,13 +16,19 @@ from lwspec.kernels import sender, wire
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.linear_probe import ARM as PROBE
 from lwspec.kernels.arms.linear_probe import Settings
-from lwspec.kernels.metrics import classification_metrics, parse_answer
+from lwspec.kernels.metrics import (
+    classification_metrics,
+    normalised,
+    parse_answer,
+    text_metrics,
+    token_f1,
+)
 from lwspec.kernels.rows import Row, split_rows
 from lwspec.kernels.toy.text import SIZES
 
 
 def rows(*texts: str) -> list[Row]:
-    return [Row(item, text, 0) for item, text in enumerate(texts)]
+    return [Row(item, text, "", 0) for item, text in enumerate(texts)]
 
 
 def split(source: str, count: int | None = None) -> dict[str, object]:
@@ -144,3 +150,22 @@ def test_a_price_is_modelled_until_its_like_was_measured() -> None:
 
 def test_the_planner_knows_how_many_toy_rows_there_are() -> None:
     assert TOY_ROWS == SIZES
+
+
+def test_rouge_of_a_worked_example() -> None:
+    """Six words said, five of the six wanted among them, in order; four shared bigrams of five."""
+    metrics = text_metrics(["the cat sat on the mat"], ["the cat was on the mat"])
+    assert metrics["rouge1"] == pytest.approx(5 / 6)
+    assert metrics["rouge2"] == pytest.approx(3 / 5)
+    assert metrics["rougeL"] == pytest.approx(5 / 6)
+    assert metrics["exact_match"] == 0.0
+    nothing = text_metrics([""], ["words"])
+    assert all(value == 0.0 for value in nothing.values())
+
+
+def test_answers_are_compared_as_squad_does() -> None:
+    assert normalised("The  Eiffel-Tower, (Paris)!") == "eiffeltower paris"
+    assert token_f1("in the year 1889", "1889") == pytest.approx(2 * 1 / (3 + 1))
+    assert token_f1("red red blue", "red blue blue") == pytest.approx(2 * 2 / 6)
+    assert token_f1("the", "") == 1.0
+    assert text_metrics(["An Apple."], ["apple"])["exact_match"] == 1.0

@@ -60,6 +60,8 @@ class ArmDeclaration:
     """How many labelled training rows of each label its prompts show, from its settings."""
     soft: bool = False
     """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
+    generates: bool = True
+    """Whether it can answer with free text; otherwise classification tasks alone."""
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""

@@ -10,7 +10,7 @@ from typing import Any
 from lwspec.engine.arm import ArmDeclaration, Need, Role
 from lwspec.engine.job import BLOCK_ROWS, Job, Kind, identity
 from lwspec.engine.load import LoadedSpec
-from lwspec.engine.spec import AtMost, Experiment, Frozen, Train
+from lwspec.engine.spec import AtMost, Classification, Experiment, Frozen, Task, Train
 
 Point = Mapping[str, Any]
 
@@ -139,7 +139,7 @@ class _Builder:
             "arm_settings": block.settings.model_dump(),
             "models": models,
             "task": {
-                "labels": declared.labels,
+                **_answers(declared),
                 **{name: getattr(declared, name) for name in block.arm.reads},
             },
             **self._machine(),
@@ -201,8 +201,7 @@ class _Builder:
             "data": self.located.data[block.task],
             "splits": declared.splits.model_dump(),
             "context": declared.context,
-            "label": declared.label,
-            "labels": declared.labels,
+            **_wanted(declared),
             "sample_seed": declared.sample_seed,
         }
         places = self.located.data_paths[block.task]
@@ -301,6 +300,20 @@ def _at_point(experiment: Experiment, arm: ArmDeclaration, point: Point) -> tupl
         elif owner == arm.name:
             table[field] = value
     return arm.settings.model_validate(table), train
+
+
+def _answers(task: Task) -> dict[str, Any]:
+    """What a job must know of a task's answers, whatever the arm."""
+    if isinstance(task, Classification):
+        return {"kind": task.kind, "labels": task.labels}
+    return {"kind": task.kind, "max_new_tokens": task.max_new_tokens}
+
+
+def _wanted(task: Task) -> dict[str, Any]:
+    """Where a row holds what should be answered."""
+    if isinstance(task, Classification):
+        return {"kind": task.kind, "label": task.label, "labels": task.labels}
+    return {"kind": task.kind, "target": task.target}
 
 
 def _scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:

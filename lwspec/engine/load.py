@@ -149,6 +149,14 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
         _all_known(loaded, (*at, "tasks"), "task", experiment.tasks, spec.tasks)
         for role in ("sender", "receiver"):
             _all_known(loaded, (*at, role), "model", (getattr(experiment, role),), spec.models)
+        for task in experiment.tasks:
+            for place, arm in enumerate(experiment.arms):
+                if spec.tasks[task].kind == "generation" and not arms[arm].generates:
+                    loaded.fail(
+                        (*at, "arms", place),
+                        f"{arm} has no free answer, which task {task!r} asks for",
+                        to_do="give it an experiment of its own, on classification tasks",
+                    )
     names = [experiment.name for experiment in spec.experiment]
     _no_twins(loaded, "experiment", names)
     for kind in ("table", "figure"):
@@ -279,7 +287,7 @@ def _explain(
         key, table = (loc[-1] if loc else ""), ".".join(str(part) for part in shown[:-1])
         near = None
         if detail["type"] == "extra_forbidden":
-            near = nearest(str(key), [*_valid_keys(model, loc[:-1]), *also])
+            near = nearest(str(key), [*_valid_keys(model, detail["loc"][:-1]), *also])
             what = f"unknown key {key!r}" + (f" in {table}" if table else "")
         elif detail["type"] == "missing":
             what = f"{table or 'the spec'} lacks the key {key!r}"
@@ -303,6 +311,9 @@ def _written_loc(loc: Loc, raw: Any) -> Loc:
         if isinstance(raw, list) and isinstance(part, int):
             raw = raw[part]
         elif isinstance(raw, dict):
+            if part not in raw and part == raw.get("kind"):
+                written = written[:-1]  # pydantic's tag of which kind it took
+                continue
             if part not in raw:
                 return written
             raw = raw[part]
@@ -313,16 +324,18 @@ def _written_loc(loc: Loc, raw: Any) -> Loc:
 
 def _valid_keys(model: type[BaseModel], loc: Loc) -> list[str]:
     """The keys that the table at `loc` may have."""
+    inner: list[type[BaseModel]] = []
     for part in loc:
         field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field else None
-        if inner is not None:
-            model = inner
+        inner = _models_in(field.annotation) if field else inner
+        tagged = [each for each in inner if each.__name__.lower() == part]
+        if field or tagged:
+            model = (tagged or inner or [model])[0]
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The spec's models that a field may hold."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    found = (_model_in(part) for part in typing.get_args(annotation))
-    return next((model for model in found if model is not None), None)
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]

@@ -102,6 +102,7 @@ def _flop(
     arm = arms[job.step]
     reader = receiver if "receiver" in arm.models else sender
     tokens = SHORT_PROMPT_TOKENS if "query" in arm.reads else LONG_PROMPT_TOKENS
+    tokens += 4 * settings["task"].get("max_new_tokens", 0)
     per_row = 2 * reader.parameters * tokens if arm.models else 0.0
     if job.kind == "evaluate":
         return per_row * min(settings["rows"] or test_rows, test_rows)

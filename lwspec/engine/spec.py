@@ -71,11 +71,18 @@ def _holds_label(answer: str) -> str:
     return answer
 
 
+def _holds_target(answer: str) -> str:
+    if "{target}" not in answer:
+        raise ValueError("holds no {target}")
+    return answer
+
+
 Prompt = Annotated[str, AfterValidator(_holds_context)]
-Context = Annotated[str, AfterValidator(_holds_column)]
+Template = Annotated[str, AfterValidator(_holds_column)]
 ArtefactPath = Annotated[str, AfterValidator(_relative)]
 Query = Annotated[str, AfterValidator(_holds_no_context)]
-Answer = Annotated[str, AfterValidator(_holds_label)]
+LabelAnswer = Annotated[str, AfterValidator(_holds_label)]
+TargetAnswer = Annotated[str, AfterValidator(_holds_target)]
 Name = Annotated[str, AfterValidator(_safe_name)]
 Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -181,27 +188,46 @@ class Splits(Frozen):
         return self
 
 
-class Task(Frozen):
-    """A data set with what the sender reads, what the receiver is asked, and how it is scored."""
+class TaskBase(Frozen):
+    """What every kind of task states: a data set, what the sender reads, what the receiver sees."""
 
-    kind: Literal["classification"]
     data: Data
     splits: Splits
-    context: Context
+    context: Template
     """Template over the columns of a row: what only the sender sees."""
-    label: str
-    """The column that holds the label, as an index into `labels` or as one of them."""
-    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2), AfterValidator(_distinct)]
     sender_prompt: Prompt
     receiver_prompt: Prompt
     """For arms that hand over text."""
     query: Query
     """What the receiver sees beside a message; it comes in after the message was encoded."""
-    answer: Answer = " {label}"
     max_prompt_tokens: Positive = 256
     """A prompt is cut to its last tokens, of this number, after the beginning-of-text token."""
     sample_seed: Seed = 0
     """Which rows are drawn and how they are ordered on disk, whatever an experiment's seeds are."""
+
+
+class Classification(TaskBase):
+    """The answer is one of a few labels, each scored in full by its log-probability."""
+
+    kind: Literal["classification"]
+    label: str
+    """The column that holds the label, as an index into `labels` or as one of them."""
+    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2), AfterValidator(_distinct)]
+    answer: LabelAnswer = " {label}"
+
+
+class Generation(TaskBase):
+    """The answer is free text, written greedily and compared with the row's target."""
+
+    kind: Literal["generation"]
+    target: Template
+    """Template over the columns of a row: what should be written."""
+    answer: TargetAnswer = " {target}"
+    max_new_tokens: Positive = 32
+    """What is written, and what is learnt of a target, is cut to this many tokens."""
+
+
+Task = Annotated[Classification | Generation, Field(discriminator="kind")]
 
 
 class AtMost(Frozen):
@@ -254,14 +280,26 @@ class Experiment(Frozen):
     """A declared price for the whole experiment, used until something was measured."""
 
 
+Metric = Literal[
+    "accuracy",
+    "macro_f1",
+    "strict_accuracy",
+    "unparsed_rate",
+    "exact_match",
+    "token_f1",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "message_bytes",
+]
+
+
 class Table(Frozen):
     """A table of the paper: one number a cell, from the experiments named."""
 
     name: Name
     experiments: Names
-    metric: Literal["accuracy", "macro_f1", "strict_accuracy", "unparsed_rate", "message_bytes"] = (
-        "accuracy"
-    )
+    metric: Metric = "accuracy"
     caption: str = ""
     path: ArtefactPath | None = None
     """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""

@@ -25,9 +25,9 @@ from lwspec.kernels.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from lwspec.kernels.evaluate import Scored, score
 from lwspec.kernels.items import Items, open_items, open_training_items
-from lwspec.kernels.setup import Answer, answers_of, no_messages, open_setup, present_all
+from lwspec.kernels.score import Scored, score
+from lwspec.kernels.setup import Answers, answers_of, no_messages, open_setup, present_all
 
 LOG_EVERY_STEPS = 10
 
@@ -41,11 +41,11 @@ def fit(attempt: Attempt, device: torch.device) -> None:
         _solve(attempt, arm, setup, train, validation)
         return
     assert arm.build is not None and setup.reader is not None
-    answer = answers_of(setup.task, setup.reader)
+    answers = answers_of(setup)
     torch.manual_seed(attempt.job.settings["seed"])
     module = arm.build(setup).to(device).train()
     setup = replace(setup, module=module)
-    _Trainer(attempt, arm, setup, module, answer, train, validation).run()
+    _Trainer(attempt, arm, setup, module, answers, train, validation).run()
 
 
 def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: Items) -> None:
@@ -53,7 +53,7 @@ def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: I
     assert arm.solve is not None
     attempt.progress(0, 1, "solving")
     torch.manual_seed(attempt.job.settings.get("seed", 0))
-    solved = arm.solve(setup, train.everything(), train.labels, len(setup.task["labels"]))
+    solved = arm.solve(setup, train.everything(), train.labels, len(setup.task.get("labels", ())))
     scored = score(attempt, arm, replace(setup, weights=solved.weights), validation)
     weights = attempt.path / "weights" / "epoch-001.safetensors"
     save_weights(weights, solved.weights)
@@ -78,7 +78,7 @@ class _Trainer:
     arm: Arm
     setup: Setup
     module: nn.Module
-    answer: Answer
+    answers: Answers
     train: Items
     validation: Items
 
@@ -143,9 +143,8 @@ class _Trainer:
         if self.arm.message is not None:
             messages = self.arm.message(self.setup, batch)
         prompts = present_all(self.arm, self.setup, messages, batch.contexts)
-        said = [
-            [*self.answer.ids[self.train.rows[i].label], self.setup.reader.eos] for i in indices
-        ]
+        targets = [self.train.rows[index].target for index in indices]
+        said = [[*self.answers.ids(target), self.setup.reader.eos] for target in targets]
         answer_loss = self.setup.reader.answer_loss(prompts, said)
         loss = answer_loss
         if self.arm.loss is not None:

@@ -163,7 +163,8 @@ class Reader:
         written = None
         if write_tokens:
             written = self._write(next_BV.argmax(-1), cache, padded, write_tokens)
-        return Answers(torch.stack(scores, 1), next_BV.argmax(-1), written)
+        stacked = torch.stack(scores, 1) if scores else next_BV.new_zeros(len(next_BV), 0)
+        return Answers(stacked, next_BV.argmax(-1), written)
 
     def _score(self, label: Sequence[int], next_BV: Tensor, cache: Any, padded: Padded) -> Tensor:
         """Log-probability [B] of a label's tokens; the cache is left as it was found."""

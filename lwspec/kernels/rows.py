@@ -27,11 +27,14 @@ SPLITS = ("test", "validation", "train")
 
 @dataclass(frozen=True)
 class Row:
-    """One item: its number in the source split, what the sender reads, and its label's index."""
+    """One item: its number in the source split, what the sender reads, what should be answered."""
 
     item: int
     context: str
+    target: str
+    """The label's name, or the text that should be written."""
     label: int
+    """The label's index; -1 where the answer is free text."""
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -55,7 +58,7 @@ def prepare_rows(attempt: Attempt) -> None:
         files.append(path)
         counts = Counter(row.label for row in rows)
         facts["rows"][name] = len(rows)
-        facts["labels"][name] = [counts[index] for index in range(len(settings["labels"]))]
+        facts["labels"][name] = [counts[index] for index in range(len(settings.get("labels", ())))]
     attempt.take("result", files, {f"{n}_rows": len(r) for n, r in splits.items()}, facts)
 
 
@@ -64,6 +67,7 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
     columns = {
         "item": [row.item for row in rows],
         "context": [row.context for row in rows],
+        "target": [row.target for row in rows],
         "label": [row.label for row in rows],
     }
     parquet.write_table(pyarrow.table(columns), path)
@@ -116,9 +120,12 @@ def _check(raw: Sequence[Mapping[str, Any]], split: str, settings: Mapping[str, 
     rows = []
     for index, row in enumerate(raw):
         where = f"split {split!r}, row {index}"
-        rows.append(
-            Row(index, _render(settings["context"], row, where), _label(row, where, settings))
-        )
+        context = _render(settings["context"], row, where)
+        if settings["kind"] == "generation":
+            rows.append(Row(index, context, _render(settings["target"], row, where), -1))
+        else:
+            label = _label(row, where, settings)
+            rows.append(Row(index, context, settings["labels"][label], label))
     return rows
 
 

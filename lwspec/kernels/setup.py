@@ -20,11 +20,28 @@ from lwspec.kernels.rows import read_rows
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How the labels are said after this task's prompts, as text and as the reader's tokens."""
+class Answers:
+    """How a task's answers are said after its prompt, or after its query."""
 
-    texts: Sequence[str]
-    ids: Sequence[Sequence[int]]
+    reader: Reader
+    before: str
+    template: str
+    labels: Sequence[str]
+    """Empty where the answer is free text."""
+    most_tokens: int | None
+    """What is learnt and written of free text; labels are always said in full."""
+
+    def text(self, target: str) -> str:
+        """A label or target as it is said."""
+        return self.template.replace("{label}", target).replace("{target}", target)
+
+    def ids(self, target: str) -> list[int]:
+        """A label or target as the reader's tokens."""
+        return self.reader.answer_ids(self.before, self.text(target))[: self.most_tokens]
+
+    def label_ids(self) -> list[list[int]]:
+        """Every label as tokens."""
+        return [self.ids(label) for label in self.labels]
 
 
 def open_setup(attempt: Attempt, items: Items, device: torch.device) -> tuple[Arm, Setup]:
@@ -61,12 +78,14 @@ def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tupl
     return shown
 
 
-def answers_of(task: Mapping[str, Any], reader: Reader) -> Answer:
-    """The task's labels as answers behind its prompt, or behind its query."""
+def answers_of(setup: Setup) -> Answers:
+    """The answers of the job's task, for its reader."""
+    task = setup.task
+    assert setup.reader is not None
     prompts = [task[key] for key in ("receiver_prompt", "sender_prompt", "query") if key in task]
     before = prompts[0].rpartition("{context}")[2]
-    texts = [task["answer"].replace("{label}", label) for label in task["labels"]]
-    return Answer(texts, [reader.answer_ids(before, text) for text in texts])
+    most = task.get("max_new_tokens")
+    return Answers(setup.reader, before, task["answer"], task.get("labels", ()), most)
 
 
 def no_messages(rows: Sequence[Any]) -> Any:

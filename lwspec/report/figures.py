@@ -39,6 +39,7 @@ LINES = ("-", "--", "-.", ":")
 PANELS = (
     ("train_loss", "training loss (nats a token)", 1.0),
     ("validation_accuracy", "validation accuracy (%)", 100.0),
+    ("validation_rougeL", "validation ROUGE-L", 100.0),
     ("validation_first_token_accuracy", "validation first-token accuracy (%)", 100.0),
 )
 
@@ -107,8 +108,12 @@ def draw_learning_curves(panels: Mapping[str, Sequence[Curve]], path: Path) -> N
     from matplotlib.ticker import MaxNLocator
 
     with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(1, len(PANELS), figsize=(6.75, 2.4), layout="constrained")
-        for axis, (metric, title, _) in zip(axes, PANELS, strict=True):
+        drawn = [(metric, title) for metric, title, _ in PANELS if panels[metric]]
+        figure, row = pyplot.subplots(
+            1, len(drawn), figsize=(6.75, 2.4), layout="constrained", squeeze=False
+        )
+        axes = row[0]
+        for axis, (metric, title) in zip(axes, drawn, strict=True):
             for index, curve in enumerate(panels[metric]):
                 colour = COLOURS[index % len(COLOURS)]
                 axis.fill_between(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.plan import Plan
-from lwspec.engine.spec import Model
+from lwspec.engine.spec import Classification, Model, Task
 from lwspec.errors import ReportError, nearest
 from lwspec.report.evidence import Evidence
 from lwspec.report.figures import draw_learning_curves, learning_curves, missing_epochs
@@ -118,7 +118,7 @@ def _words(
         "tasks": [
             {
                 "name": escape(name),
-                "labels": escape(", ".join(task.labels)),
+                "answers": escape(_answers(task)),
                 "sender_prompt": escape(task.sender_prompt.replace("\n", "\\n")),
                 "query": escape(task.query),
                 "rows": escape(_row_counts(name, plan, results)),
@@ -147,6 +147,13 @@ def _row_counts(task: str, plan: Plan, results: Results) -> str:
             counts = [f"{name} {facts['rows'][name]:,}" for name in ("train", "validation", "test")]
             return f"{', '.join(counts)}; {facts['left_out']} left out"
     return "not read yet"
+
+
+def _answers(task: Task) -> str:
+    """A task's labels, or that it asks for free text."""
+    if isinstance(task, Classification):
+        return ", ".join(task.labels)
+    return f"free text of at most {task.max_new_tokens} tokens"
 
 
 def _model_source(model: Model) -> str:

@@ -11,9 +11,10 @@ from lwspec.report.latex import escape
 from lwspec.report.query import Group, Output, Results, groups
 from lwspec.report.stats import Estimate, over_items, over_seeds, over_seeds_and_items
 
-PERCENT = ("accuracy", "macro_f1", "strict_accuracy", "unparsed_rate")
-PROPORTIONS = ("accuracy", "strict_accuracy", "unparsed_rate")
+PROPORTIONS = ("accuracy", "strict_accuracy", "unparsed_rate", "exact_match")
 """Shares of test items, for which an interval over items exists."""
+
+PERCENT = (*PROPORTIONS, "macro_f1", "token_f1", "rouge1", "rouge2", "rougeL")
 
 INTERVAL_NOTES = {
     "t over seeds and items": "Brackets: 95\\% interval over seeds and test items.",

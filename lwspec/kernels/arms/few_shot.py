@@ -39,6 +39,7 @@ ARM = Arm(
     ArmDeclaration(
         name="few_shot",
         version=1,
+        generates=False,
         regime="reference",
         settings=Settings,
         examples=examples,

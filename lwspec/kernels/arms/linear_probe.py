@@ -102,6 +102,7 @@ ARM = Arm(
     ArmDeclaration(
         name="linear_probe",
         version=1,
+        generates=False,
         regime="private",
         settings=Settings,
         needs=needs,

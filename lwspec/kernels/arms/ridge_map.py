@@ -48,9 +48,10 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     from lwspec.kernels.setup import answers_of
 
     assert setup.reader is not None
-    answers = answers_of(setup.task, setup.reader)
     embedding = setup.reader.embedding.weight.float().cpu()
-    targets = torch.stack([embedding[list(ids)].mean(0) for ids in answers.ids])[list(labels)]
+    targets = torch.stack([embedding[ids].mean(0) for ids in answers_of(setup).label_ids()])[
+        list(labels)
+    ]
     ridge = RidgeCV(alphas=list(setup.settings.penalties))
     ridge.fit(pool(batch, setup.settings.pooling).double().numpy(), targets.double().numpy())
     return Solved(
@@ -81,6 +82,7 @@ ARM = Arm(
     ArmDeclaration(
         name="ridge_map",
         version=1,
+        generates=False,
         regime="private",
         settings=Settings,
         needs=needs,

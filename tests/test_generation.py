@@ -1,0 +1,105 @@
+"""Tasks whose answer is free text: learnt, written, compared, recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Project
+from pyarrow import parquet
+
+from lwspec.kernels.metrics import text_metrics
+
+TASK = """
+[tasks.echo]
+kind = "generation"
+data = { path = "json", data_files = { train = "data/train.jsonl", test = "data/test.jsonl" } }
+splits = { train = "train", validation = { from = "train", rows = 8 }, test = "test" }
+context = "{text}"
+target = "{text}"
+sender_prompt = "Text: {context}\\nKeywords:"
+receiver_prompt = "Text: {context}\\nKeywords:"
+query = "Keywords:"
+max_prompt_tokens = 40
+max_new_tokens = 9
+
+[defaults]"""
+
+
+@pytest.fixture
+def generating(project: Project) -> Project:
+    project.keep("direct", "relay", "main")
+    project.change("[defaults]", TASK.lstrip())
+    project.change('tasks = ["colour"]', 'tasks = ["echo"]')
+    project.change("seeds = [1, 2]", "seeds = [1]")
+    project.change("epochs = 2", 'epochs = 2, checkpoint = "best"')
+    project.change('name = "main"\nexperiments', 'name = "main"\nmetric = "rougeL"\nexperiments')
+    return project
+
+
+def test_free_text_from_spec_to_table(generating: Project) -> None:
+    generating.run("plan", "small.toml")
+    generating.run("submit")
+    done = generating.run("report", "small.toml", "--paper", "paper", "--strict")
+    assert "gap" not in done.stdout
+    table = (generating.folder / "paper/tables/main.tex").read_text()
+    seen = set()
+    for path in generating.runs.glob("evaluate-*/attempt-1"):
+        record = json.loads((path / "evaluation.json").read_text())
+        seen.add(record["arm"])
+        rows = parquet.read_table(path / "predictions/test.parquet").to_pylist()
+        assert len(rows) == record["n"] == 30
+        again = text_metrics([row["written"] for row in rows], [row["target"] for row in rows])
+        for name, value in again.items():
+            assert record["metrics"][name] == pytest.approx(value)
+        assert f"{100 * again['rougeL']:.1f}" in table
+    assert seen == {
+        "bridge",
+        "text_relay",
+        "sender_direct",
+        "receiver_direct",
+        "truncated",
+        "no_message",
+    }
+
+
+def test_a_target_is_learnt_to_its_limit(generating: Project) -> None:
+    """Twelve epochs on a few rows: the loss falls, and the best epoch is the one that is tested."""
+    generating.keep("main")
+    generating.change("epochs = 2", "epochs = 12")
+    generating.run("submit", "small.toml", "--yes")
+    (fit,) = generating.runs.glob("fit-*")
+    epochs = [json.loads(path.read_text()) for path in sorted((fit / "taken").glob("*.json"))]
+    losses = [epoch["metrics"]["train_loss"] for epoch in epochs]
+    assert losses[-1] < losses[0]
+    scores = [epoch["metrics"]["validation_rougeL"] for epoch in epochs]
+    (path,) = generating.runs.glob("evaluate-*/attempt-1/evaluation.json")
+    assert json.loads(path.read_text())["checkpoint"]["epoch"] == 1 + scores.index(max(scores))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "nearest"),
+    [
+        ('target = "{text}"', 'targt = "{text}"', "unknown key 'targt'", "target"),
+        ('target = "{text}"', 'target = "text"', "column", None),
+        (
+            'target = "{text}"',
+            'target = "{text}"\nlabels = ["a", "b"]',
+            "unknown key 'labels'",
+            None,
+        ),
+        ('kind = "generation"', 'kind = "generating"', "generation", None),
+        ('arms = ["bridge"]', 'arms = ["linear_probe"]', "has no free answer", None),
+    ],
+)
+def test_what_does_not_fit_free_text(
+    generating: Project, old: str, new: str, what: str, nearest: str | None
+) -> None:
+    generating.change(old, new)
+    if "linear_probe" in new:
+        generating.change("bridge = {", "linear_probe = {")
+        generating.change(", latents = 4, width = 16, depth = 1, heads = 2", "")
+    done = generating.run("plan", "small.toml", status=2)
+    assert what in done.stderr
+    assert "small.toml:" in done.stderr
+    assert nearest is None or f"did you mean: {nearest}" in done.stderr
