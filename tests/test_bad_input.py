@@ -67,12 +67,12 @@ def test_fewer_rows_than_the_spec_asks_for(project: Project) -> None:
     assert "samples = { max = 480 }" in done.stdout
 
 
-def test_a_layer_that_the_model_lacks_fails_alone(project: Project) -> None:
+def test_an_arm_that_cannot_run_fails_alone(project: Project) -> None:
     project.keep("probe", "main")
-    project.change("linear_probe = { layer = 1", "linear_probe = { layer = 9")
+    project.change("folds = 2", "folds = 40")
     done = project.run("submit", "small.toml", status=1)
-    assert "layer 9 is asked for; the model has 3" in done.stdout
-    assert "set layer to at most 3" in done.stdout
+    assert "failed   fit linear_probe colour [bad data]" in done.stdout
+    assert "40 folds" in done.stdout
     project.run("report", "small.toml", "--paper", "paper")
     text = (project.folder / "paper/tables/main.tex").read_text()
     assert r"linear\_probe & \textit{not run}" in text

@@ -33,7 +33,7 @@ def test_soft_tokens_have_the_root_mean_square_of_the_receivers_embeddings(world
     setup = Setup(Settings(layer=1, latents=4, width=16, heads=2), {}, reader, 32)
     torch.manual_seed(3)
     module = ARM.build(setup)
-    setup = Setup(setup.settings, {}, reader, 32, module)
+    setup = Setup(setup.settings, {}, reader, 32, module=module)
     soft = torch.stack(list(ARM.message(setup, Batch(["a", "b"], [torch.randn(5, 32)] * 2))))
     rms = soft.detach().pow(2).mean(-1).sqrt()
     assert soft.shape == (2, 4, reader.width)

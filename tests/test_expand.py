@@ -121,10 +121,8 @@ def test_a_changed_file_is_another_data_set(project: Project) -> None:
 
 
 def test_a_sweep_makes_a_job_for_every_point(project: Project) -> None:
-    project.change(
-        "bridge = {",
-        'sweep = { "bridge.latents" = [2, 4, 8], "train.batch_size" = [4, 8] }\nbridge = {',
-    )
+    sweep = 'sweep = { "bridge.latents" = [2, 4, 8], "train.batch_size" = [4, 8] }'
+    project.change("bridge = { layer = 1, latents = 4,", f"{sweep}\nbridge = {{ layer = 1,")
     found = expansion(project)
     assert len(ids(found, "fit", "bridge")) == 3 * 2 * 2
     assert len({cell.evaluate for cell in found.cells if cell.arm == "bridge"}) == 12

@@ -104,7 +104,7 @@ def test_missing_seeds_are_shown_and_refused_when_strict(
     assert "1 gaps" in strict.stderr
 
 
-def test_a_deleted_run_leaves_the_database_at_a_rescan(
+def test_a_deleted_run_leaves_the_database(
     copy_of_finished: Callable[[], Project],
 ) -> None:
     project = copy_of_finished()
@@ -112,7 +112,6 @@ def test_a_deleted_run_leaves_the_database_at_a_rescan(
     for path in project.runs.glob("evaluate-*/job.json"):
         if json.loads(path.read_text())["label"] == "bridge colour s2":
             shutil.rmtree(path.parent)
-    project.run("status", "small.toml", "--rescan")
     assert "1 of 2" in project.run("report", "small.toml", "--paper", "paper").stdout
 
 
@@ -128,6 +127,40 @@ def test_a_template_that_names_something_unknown(finished: Project) -> None:
         assert "paper.tex:" in done.stderr
     finally:
         template.write_text(text)
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_a_number_whose_evidence_is_damaged_is_not_rendered(
+    damage: str, copy_of_finished: Callable[[], Project]
+) -> None:
+    project = copy_of_finished()
+    path = next(project.runs.glob("evaluate-*/attempt-1/predictions/test.parquet"))
+    if damage == "gone":
+        path.unlink()
+    else:
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        path.write_bytes(raw)
+    for verb in (
+        ("report", "small.toml", "--paper", "paper"),
+        ("why", r"\MainBridgeColour", "--spec", "small.toml"),
+    ):
+        done = project.run(*verb, status=1)
+        assert damage in done.stderr
+        assert str(path.relative_to(project.folder)) in done.stderr
+    assert not (project.folder / "paper").exists()
+
+
+def test_a_deleted_input_is_made_again(copy_of_finished: Callable[[], Project]) -> None:
+    project = copy_of_finished()
+    project.run("status", "small.toml")
+    states = next(
+        p for p in project.runs.glob("prepare-*") if '"states"' in (p / "job.json").read_text()
+    )
+    shutil.rmtree(states)
+    project.change("seeds = [1, 2]", "seeds = [1, 2, 3]")
+    project.run("submit", "small.toml", "--yes")
+    assert (states / "taken/test.json").exists()
 
 
 def test_why_leads_from_a_number_to_its_runs(reported: Project) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conftest import ENVIRONMENT, Project
 from test_run import results
 
-LONG = ("epochs = 2, batch_size = 8", "epochs = 60, batch_size = 2")
+LONG = ("epochs = 2, batch_size = 8", "epochs = 30, batch_size = 2")
 
 
 def start(project: Project) -> subprocess.Popen[bytes]:
@@ -69,7 +69,7 @@ def test_kill_9_changes_no_result(
         assert process.poll() is None, (project.folder / "log.txt").read_text()
         time.sleep(0.05)
     while kills < (4 if "both" in victim else 2):
-        time.sleep(moments.uniform(0.1, 1.5))
+        time.sleep(moments.uniform(0.1, 1.0))
         if process.poll() is not None:
             process = start(project)
             continue
@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_everything_resumable(
     while not training(project):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=60) == 130
     stopped = [
         path
         for path in project.runs.glob("fit-*/attempt-1/exit.json")

@@ -33,20 +33,18 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "paper.tex").write_text((ROOT / "specs/paper.tex").read_text())
     text = (ROOT / "specs/tiny.toml").read_text().replace("../../shared", str(SHARED))
+    text = text.replace('tasks = ["sst2", "agnews", "trec"]', 'tasks = ["sst2", "trec"]')
     (folder / "tiny.toml").write_text(text)
-    for labels in (
-        "direct trec",
-        "truncated trec",
-        "relay trec",
-        "direct sst2",
-        "truncated sst2",
-        "relay sst2",
-    ):
+    command = [sys.executable, "-m", "lwspec", "submit", "tiny.toml", "--yes", "--only"]
+    for labels in ("evaluate [srt]*_direct", "evaluate t*"):
         subprocess.run(
-            [sys.executable, "-m", "lwspec", "submit", "tiny.toml", "--yes", "--only", labels],
-            cwd=folder, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [*command, labels],
+            cwd=folder,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             env=ENVIRONMENT,
-        )  # fmt: skip
+        )
     found = {}
     for path in Path(folder / "runs").glob("evaluate-*/attempt-1/evaluation.json"):
         record = json.loads(path.read_text())

@@ -103,6 +103,13 @@ WRONG = {
         "below",
         None,
     ),
+    "a layer beyond the model": (
+        "layer = 1, latents",
+        "layer = 4, latents",
+        "layer = 4",
+        "has 3",
+        None,
+    ),
     "one label": (
         'labels = ["red", "blue", "green stone"]',
         'labels = ["red"]',
@@ -151,10 +158,14 @@ def test_a_sweep_over_a_key_that_does_not_exist(project: Project) -> None:
         ('"bridge.latents" = [2, 2]', "twice"),
         ('"bridge.latents" = [2, "4"]', "cannot be '4'"),
         ('"train.epochs" = [2, 0]', "cannot be 0"),
+        ("bridge.latents = [2, 4]", 'write "bridge.latents" = [...]'),
+        ('"bridge.width" = [16, 32]', "both set and swept"),
+        ('"bridge.latents" = [2]', "at least 2 are wanted, 1 given"),
     ],
 )
 def test_a_sweep_that_cannot_run(project: Project, sweep: str, what: str) -> None:
-    project.change("bridge = {", f"sweep = {{ {sweep} }}\nbridge = {{")
+    table = "bridge = { layer = 1, latents = 4,"
+    project.change(table, f"sweep = {{ {sweep} }}\nbridge = {{ layer = 1,")
     assert what in project.run("plan", "small.toml", status=2).stderr
 
 

@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "why":
-        verb.add_argument("ref", help=r"tables/main.tex:bridge/trec, \MainBridgeTrec, or a job id")
+        verb.add_argument(
+            "ref",
+            help=r"tables/TABLE.tex:ROW/COLUMN, a macro such as \MainBridgeTopic, or a job id",
+        )
         verb.add_argument("--spec", type=Path, help="default: the spec planned last")
     elif name in ("plan", "run"):
         verb.add_argument("spec", type=Path)

@@ -25,7 +25,12 @@ def main(options: argparse.Namespace) -> int:
     else:
         show_plan(session, change)
     session.memory.remember_shown(session.plan)
-    return 0 if session.plan.p90_hours <= session.plan.left_hours else 3
+    return 3 if over_budget(session.plan) else 0
+
+
+def over_budget(plan: Plan) -> bool:
+    """Whether what is missing would cost more than is left."""
+    return bool(plan.owed) and plan.p90_hours > plan.left_hours
 
 
 def change_since_submit(session: Session) -> Change | None:
@@ -41,9 +46,9 @@ def show_plan(session: Session, change: Change | None) -> None:
     console.print(f"{_headline(plan)} · counted in {budget.gpu}, {budget.gpus} at once\n")
     console.print(_table(plan))
     console.print(
-        f"budget {budget.gpu_hours:.2f} · spent {plan.spent_hours:.2f} · "
-        f"this plan {plan.p50_hours:.2f} ({plan.p90_hours:.2f} reserved) · "
-        f"left {plan.left_hours - plan.p50_hours:.2f} · wall clock on {budget.gpus} about "
+        f"budget {_hours(budget.gpu_hours)} · spent {_hours(plan.spent_hours)} · "
+        f"this plan {_hours(plan.p50_hours)} ({_hours(plan.p90_hours)} reserved) · "
+        f"left {_hours(plan.left_hours - plan.p50_hours)} · wall clock on {budget.gpus} about "
         f"{_duration(plan.p50_hours / budget.gpus)}"
     )
     for name, text in _notes(session, change):
@@ -105,14 +110,23 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
         files = sorted({file for changed in stale.values() for file in changed})
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
         notes.append(("stale", f"{len(stale)} done jobs ran code that has changed since ({shown})"))
-    if plan.p90_hours > plan.left_hours:
-        over = plan.p90_hours - plan.left_hours
-        notes.append(("over budget", f"by {over:.2f} hours: fewer seeds, arms or epochs would fit"))
+    before = session.memory.shown(plan.loaded.spec.name)
+    here = str(plan.loaded.source.path.resolve())
+    if before is not None and before["spec_path"] != here:
+        text = f"{before['spec_path']} has the same name: the two share budget and history"
+        notes.append(("another spec", text))
+    if over_budget(plan):
+        over = _hours(plan.p90_hours - plan.left_hours)
+        notes.append(("over budget", f"by {over} hours: fewer seeds, arms or epochs would fit"))
     elif plan.owed:
         notes.append(("next", "lwspec submit"))
     else:
         notes.append(("next", "everything is done: lwspec report --paper paper/"))
     return notes
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2f}" if abs(hours) >= 0.1 or hours == 0 else f"{hours:.4f}"
 
 
 def _duration(hours: float) -> str:

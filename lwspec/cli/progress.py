@@ -52,7 +52,7 @@ class _Watch:
             if not folder.owed(job.outputs):
                 continue
             attempts = folder.attempts()
-            if attempts:
+            if attempts and attempts[-1].path.stat().st_mtime >= running.started_at:
                 return self._progress(f"{job.kind} {job.label}", attempts[-1])
             return f"{job.kind} {job.label}", None
         return running.pack.label, None

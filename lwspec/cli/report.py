@@ -11,6 +11,7 @@ from lwspec.errors import ReportError
 from lwspec.report.evidence import read_evidence
 from lwspec.report.paper import compile_pdf, write_artefacts
 from lwspec.report.query import read_results
+from lwspec.report.verify import verify
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,10 +26,13 @@ def report(session: Session, folder: Path, *, strict: bool) -> int:
     evidence = read_evidence(session.store, session.plan)
     if not any(job in session.plan.states for job in results.outputs):
         raise ReportError("no run of this spec has finished", remedy="lwspec submit")
+    verify(session.plan, results, session.runs.path)
     artefacts = write_artefacts(session.plan, results, evidence, folder)
     for path in artefacts.written:
         print(f"wrote {os.path.relpath(path)}")
-    if artefacts.tex is not None:
+    if artefacts.tex is None:
+        print("no paper: the spec has no [paper] table")
+    else:
         pdf = compile_pdf(artefacts.tex, evidence)
         if pdf is None:
             print("no PDF: latexmk is not installed (Debian: apt-get install latexmk")

@@ -71,9 +71,10 @@ def _line(session: Session, job: Job) -> str | None:
         return f"{state}  {job.kind} {job.label} [{tried[-1].outcome}] {first[0] if first else ''}"
     if state == State.BLOCKED:
         roots = blockers(job, plan.expansion.jobs, plan.states)
-        return f"{state}  {job.kind} {job.label} by {', '.join(root.label for root in roots)}"
+        names = dict.fromkeys(root.label for root in roots)
+        return f"{state}  {job.kind} {job.label} by {', '.join(names)}"
     if state == State.INTERRUPTED:
-        return f"{state}  {job.kind} {job.label}: lwspec submit goes on from its last checkpoint"
+        return f"{state}  {job.kind} {job.label}: lwspec submit goes on with it"
     return None
 
 

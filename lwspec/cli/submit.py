@@ -24,6 +24,9 @@ from lwspec.engine.states import State, blockers, states
 from lwspec.engine.submit import write_jobs
 from lwspec.errors import BudgetError, UsageError
 
+INTERRUPTED = 130
+"""The exit status of what a person stopped, as a shell gives it."""
+
 
 def main(options: argparse.Namespace) -> int:
     """Submit; 0 when everything asked for is done, 1 when a job failed."""
@@ -61,7 +64,7 @@ def submit(session: Session, *, only: str | None, agreed: bool) -> int:
             "the budget is spent: what ran has stopped at a checkpoint",
             remedy="raise budget.gpu_hours, then lwspec submit",
         )
-    return status
+    return INTERRUPTED if executor.stopped else status
 
 
 def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
@@ -117,7 +120,7 @@ def _run_here(session: Session, executor: LocalExecutor) -> None:
     """Run packs on this machine; the first Ctrl-C stops at checkpoints, the second kills."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        print("\nstopping at the next checkpoint; again to kill", file=sys.stderr)
+        print("\nstopping: fits save a checkpoint first; again to kill", file=sys.stderr)
         executor.stop()
 
     before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
@@ -151,12 +154,14 @@ def _summary(session: Session, wanted: set[str]) -> int:
             log = session.runs.folder(job.id).path / f"attempt-{last.number}" / "log.txt"
             console.print(f"         log: {log}")
         elif state == State.BLOCKED:
-            names = ", ".join(root.label for root in blockers(job, jobs, found))
-            console.print(f"blocked  {job.kind} {job.label} by {names}")
+            roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
+            console.print(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
     done = sum(found[id] == State.DONE for id in wanted)
     spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
     console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
-    if done < len(wanted):
-        console.print("next     lwspec submit runs what is missing")
-        return 1
-    return 0
+    if done == len(wanted):
+        return 0
+    failed = any(found[id] == State.FAILED for id in wanted)
+    mend = "mend what failed, lwspec plan, then " if failed else ""
+    console.print(f"next     {mend}lwspec submit runs what is missing")
+    return 1

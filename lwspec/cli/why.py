@@ -9,6 +9,7 @@ from typing import Any
 from lwspec.cli.session import open_session
 from lwspec.report.evidence import read_evidence
 from lwspec.report.query import read_results
+from lwspec.report.verify import verify
 from lwspec.report.why import explain
 
 
@@ -17,19 +18,29 @@ def main(options: argparse.Namespace) -> int:
     session = open_session(options.spec, options.db, options.runs, quiet=options.json)
     evidence = read_evidence(session.store, session.plan)
     results = read_results(session.store)
+    verify(session.plan, results, session.runs.path)
     chain = explain(options.ref, session.plan, results, evidence, session.runs.path)
     if options.json:
         print(json.dumps(chain, indent=1))
         return 0
     for key, value in chain.items():
         if key != "jobs":
-            print(f"{key:<9}{value}")
+            print(f"{key:<9}{_short(value)}")
+    packages = ""
     for job in chain["jobs"]:
-        _show(job)
+        packages = _show(job, packages)
     return 0
 
 
-def _show(job: dict[str, Any]) -> None:
+def _short(value: Any) -> str:
+    """Numbers as a table shows them."""
+    if isinstance(value, list):
+        return "[" + ", ".join(_short(each) for each in value) + "]"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _show(job: dict[str, Any], packages: str) -> str:
+    """Print one job; its packages only where they differ from those printed before."""
     print(f"\n{job['kind']} {job['label']}  {job['job']}")
     for output, metrics in job["metrics"].items():
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -37,6 +48,9 @@ def _show(job: dict[str, Any]) -> None:
     for name, lines in job["attempts"].items():
         print(f"  {name}")
         for label, text in lines.items():
-            print(f"    {label:<10}{text}")
+            if label != "packages" or text != packages:
+                print(f"    {label:<10}{text}")
+        packages = lines.get("packages", packages)
     for file, sha in job["files"].items():
         print(f"  file      {file}  sha256 {sha[:12]}")
+    return packages

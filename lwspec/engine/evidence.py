@@ -51,7 +51,7 @@ def relevant_sources(step: str, files: dict[str, str]) -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Commit of the checkout that holds lwspec in `folder`, and the uncommitted changes to it.
+    """Commit of the checkout that holds lwspec in `folder`, and uncommitted changes to its code.
 
     Where lwspec is installed and not tracked, the commit is None: then version and source hashes
     are the evidence.
@@ -60,12 +60,10 @@ def git_state(folder: Path) -> dict[str, Any]:
     tracked = _git(folder, "ls-files", "--error-unmatch", "lwspec/__init__.py")
     if sha is None or tracked is None:
         return {"git_sha": None, "dirty": None, "diff": ""}
-    diff = _git(folder, "diff", "HEAD", "--", ".") or ""
-    untracked = (_git(folder, "ls-files", "--others", "--exclude-standard", "--", ".") or "").split(
-        "\n"
-    )
-    for name in filter(None, untracked):
-        if name.endswith((".py", ".toml")):
+    diff = _git(folder, "diff", "HEAD", "--", "lwspec") or ""
+    new = _git(folder, "ls-files", "--others", "--exclude-standard", "--", "lwspec") or ""
+    for name in new.split():
+        if name.endswith(".py"):
             diff += f"\n--- untracked {name}\n{(folder / name).read_text(errors='replace')}"
     return {"git_sha": sha.strip(), "dirty": bool(diff.strip()), "diff": diff}
 

@@ -28,6 +28,8 @@ class Located:
     train_rows: Mapping[str, int | None]
     """Task name to how many training rows there are at most, where that is known."""
     test_rows: Mapping[str, int | None]
+    depths: Mapping[str, int | None]
+    """Model name to how many layers it has, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,14 @@ class _Builder:
     def _need(self, need: Need, block: _Block) -> str:
         """A `states` or `text` job: the frozen sender over the rows of one task."""
         declared, sender = self.spec.tasks[block.task], block.experiment.sender
+        layer, depth = need.settings.get("layer", 0), self.located.depths[sender]
+        if depth is not None and layer > depth:
+            index = self.spec.experiment.index(block.experiment)
+            self.loaded.fail(
+                ("experiment", index, block.arm.name, "layer"),
+                f"layer {layer} is asked for; the sender {sender!r} has {depth}",
+                to_do=f"set layer to at most {depth}",
+            )
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         self._add_model("sender", block, inputs, places)
         settings = {
@@ -225,8 +235,7 @@ class _Builder:
             available = self.located.train_rows[block.task]
             outputs = ("validation", "test", *_blocks(block.train, available))
         reads = {role: ("result",) for role in inputs}
-        layer = f" layer={need.settings['layer']}" if "layer" in need.settings else ""
-        label = f"{need.step} {sender} {block.task}{layer}"
+        label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
         return self._add(
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )

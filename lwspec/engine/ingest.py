@@ -44,8 +44,7 @@ def ingest(runs: Runs, store: Store, rescan: bool = False) -> list[Problem]:
         if rescan or known.get(folder.path.name) != folder.path.stat().st_mtime_ns
     ]
     with store.write() as connection:
-        if rescan:
-            _forget_missing(connection, runs)
+        _forget_missing(connection, runs)
         for folder in changed:
             try:
                 with connection.begin_nested():

@@ -16,6 +16,12 @@ from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.spec import Experiment, Spec
 from lwspec.errors import SpecError, SpecErrors, nearest
 
+PLAINLY = {
+    "tuple_type": "a list in brackets is wanted",
+    "too_short": "at least {min_length} are wanted, {actual_length} given",
+}
+"""Pydantic's sentences that speak of Python, in the user's words."""
+
 Arms = Mapping[str, ArmDeclaration]
 Loc = tuple[str | int, ...]
 
@@ -66,7 +72,14 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SpecError(f"cannot read the spec: {error.strerror}", where=str(path)) from None
+        specs = [str(spec) for spec in (*Path().glob("*.toml"), *Path().glob("specs/*.toml"))]
+        by_stem = [spec for spec in specs if Path(spec).stem == path.stem]
+        raise SpecError(
+            f"cannot read the spec: {error.strerror}",
+            where=str(path),
+            nearest=by_stem[0] if by_stem else nearest(str(path), specs),
+            remedy="lwspec plan SPEC",
+        ) from None
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 text: {error.reason}", where=str(path)) from None
     source = Source(path, text)
@@ -104,6 +117,7 @@ def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str
                     where=source.where(("experiment", index, name)),
                     remedy=f'add "{name}" to arms, or delete the table',
                 )
+        _check_own_sweep(own, index, source)
         inherited = {k: v for k, v in defaults.items() if k not in arms or k in wanted}
         experiment = _merge(inherited, own)
         settings = {k: experiment.pop(k) for k in list(experiment) if k in arms}
@@ -117,6 +131,26 @@ def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str
             )
         merged["experiment"].append(experiment)
     return merged
+
+
+def _check_own_sweep(own: dict[str, Any], index: int, source: Source) -> None:
+    """A sweep's keys are quoted, and no experiment both sets and sweeps one setting."""
+    for key, values in (own["sweep"] if isinstance(own.get("sweep"), dict) else {}).items():
+        where = ("experiment", index, "sweep", key)
+        if isinstance(values, dict):
+            inner = next(iter(values), "")
+            raise SpecError(
+                f"the sweep's key {key}.{inner} must be quoted",
+                where=source.where(where),
+                remedy=f'write "{key}.{inner}" = [...]',
+            )
+        table, _, field = key.partition(".")
+        if isinstance(own.get(table), dict) and field in own[table]:
+            raise SpecError(
+                f"{key} is both set and swept in one experiment",
+                where=source.where(where),
+                remedy=f"delete {field} from {table}",
+            )
 
 
 def _check_default_keys(defaults: dict[str, Any], arms: Arms, source: Source) -> None:
@@ -284,7 +318,7 @@ def _explain(
         if detail["type"] == "too_short" and inner:
             continue  # pydantic counts only the valid items: what is wrong with the others is said
         shown = (*at, *(part for part in loc if part != "settings"))
-        key, table = (loc[-1] if loc else ""), ".".join(str(part) for part in shown[:-1])
+        key, table = (shown[-1] if shown else ""), _table_name(shown[:-1], raw)
         near = None
         if detail["type"] == "extra_forbidden":
             near = nearest(str(key), [*_valid_keys(model, detail["loc"][:-1]), *also])
@@ -292,7 +326,9 @@ def _explain(
         elif detail["type"] == "missing":
             what = f"{table or 'the spec'} lacks the key {key!r}"
         else:
-            what = f"{key}: {detail['msg'].removeprefix('Value error, ')}"
+            plain = PLAINLY.get(detail["type"])
+            said = plain.format(**detail.get("ctx", {})) if plain else detail["msg"]
+            what = f"{key}: {said.removeprefix('Value error, ')}"
             if detail["type"] != "value_error" and isinstance(detail["input"], str | int | float):
                 what += f", got {detail['input']!r}"
             if detail["type"] == "literal_error" and isinstance(detail["input"], str):
@@ -301,6 +337,15 @@ def _explain(
             what = f"{found[loc].what}, or: {detail['msg']}"
         found[loc] = SpecError(what, where=source.where(shown), nearest=near)
     return list({error.where: error for error in found.values()}.values())
+
+
+def _table_name(loc: Loc, raw: Any) -> str:
+    """A table as people call it: an experiment by its name, not by its number."""
+    if len(loc) > 1 and isinstance(loc[1], int) and isinstance(raw, dict):
+        item = raw[loc[0]][loc[1]] if loc[0] in raw else {}
+        name = item.get("name") if isinstance(item, dict) else None
+        loc = (f"{loc[0]} {name!r}" if name else f"{loc[0]} {loc[1] + 1}", *loc[2:])
+    return ".".join(str(part) for part in loc)
 
 
 def _written_loc(loc: Loc, raw: Any) -> Loc:

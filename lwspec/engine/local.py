@@ -89,6 +89,11 @@ class LocalExecutor:
         self._stops_sent = 0
         self.over_budget = False
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop by somebody else than the budget."""
+        return self._stops_wanted > self.over_budget
+
     def check_fits(self) -> None:
         """Raise UsageError for a job that asks for more than this machine has."""
         for pack in self._waiting:

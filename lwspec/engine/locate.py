@@ -9,6 +9,7 @@ from typing import Any
 from lwspec.engine.expand import Located
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.load import LoadedSpec
+from lwspec.engine.shapes import depth_of
 from lwspec.engine.spec import LOCAL_LOADERS, Data, Model
 from lwspec.errors import nearest
 
@@ -42,7 +43,8 @@ def locate(loaded: LoadedSpec, fingerprints: Fingerprints) -> Located:
                 )
         train_rows[name] = task.splits.train.rows or sizes.get(task.splits.train.source)
         test_rows[name] = task.splits.test.rows or sizes.get(task.splits.test.source)
-    return Located(models, data, model_paths, data_paths, train_rows, test_rows)
+    depths = {name: depth_of(model, model_paths[name]) for name, model in models.items()}
+    return Located(models, data, model_paths, data_paths, train_rows, test_rows, depths)
 
 
 def _model(

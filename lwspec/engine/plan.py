@@ -197,10 +197,10 @@ def compare(plan: Plan, earlier: Mapping[str, Mapping[str, object]]) -> Change:
             continue
         before = was.pop(job.label + job.kind, None)
         if before is None:
-            new.append(job.label)
+            new.append(f"{job.kind} {job.label}")
         else:
-            changed.append(f"{job.label}: {_difference(before, job)}")
-    gone = [str(record["label"]) for record in was.values()]
+            changed.append(f"{job.kind} {job.label}: {_difference(before, job)}")
+    gone = [f"{record['kind']} {record['label']}" for record in was.values()]
     return Change(tuple(new), tuple(changed), tuple(gone), sum(job in earlier for job in jobs))
 
 

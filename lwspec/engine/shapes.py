@@ -32,14 +32,24 @@ UNKNOWN = Shape(4096, 32, 8e9)
 
 
 def shape_of(model: Mapping[str, Any], path: str) -> Shape:
-    """The shape of a located model, without a network and without opening weights."""
+    """The shape of a located model, assumed where nothing is known of it."""
+    return _known_shape(model, path) or UNKNOWN
+
+
+def depth_of(model: Mapping[str, Any], path: str) -> int | None:
+    """How many layers a located model has, or None where that is not known."""
+    shape = _known_shape(model, path)
+    return shape.layers if shape else None
+
+
+def _known_shape(model: Mapping[str, Any], path: str) -> Shape | None:
     if "toy" in model:
         return TOYS[model["toy"]]
     config = Path(path) / "config.json"
     if "weights" in model and config.exists():
         whole = json.loads(config.read_text())
-        return _from_config(whole.get("text_config") or whole) or UNKNOWN
-    return KNOWN.get(path, UNKNOWN)
+        return _from_config(whole.get("text_config") or whole)
+    return KNOWN.get(path)
 
 
 def _from_config(config: Mapping[str, Any]) -> Shape | None:

@@ -43,6 +43,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
     return {
         "spec": plan.loaded.spec.name,
         "spec_path": str(plan.loaded.source.path.resolve()),
+        "spec_text": plan.loaded.source.text,
         "digest": plan.digest,
         "source_files": source_files(),
         "at": time.time(),

@@ -55,7 +55,11 @@ def write_artefacts(plan: Plan, results: Results, evidence: Evidence, folder: Pa
         draw_learning_curves(panels, folder / path)
         written.append(folder / path)
         figures.append(
-            {"path": path, "caption": escape(figure.caption), "label": escape_label(figure.name)}
+            {
+                "path": path,
+                "caption": escape(figure.caption or figure.name),
+                "label": escape_label(figure.name),
+            }
         )
     tex = None
     if spec.paper is not None:

@@ -33,6 +33,8 @@ class Entry:
     planned: int
     subset: bool
     n: int | None
+    samples: int | None
+    """Training rows of the fits behind it; None where nothing was trained."""
     missing: tuple[str, ...]
     """Ids of the evaluations that have not finished."""
 
@@ -96,8 +98,14 @@ def _entry(group: Group, metric: str, results: Results) -> Entry:
         len(found) + len(missing),
         any(output.facts["subset"] for output in found),
         n,
+        _samples(group, results),
         tuple(missing),
     )
+
+
+def _samples(group: Group, results: Results) -> int | None:
+    epochs = [epoch for cell in group.cells for epoch in results.epochs(cell)]
+    return int(epochs[0].facts["samples"]) if epochs else None
 
 
 def _scaled(estimate: Estimate | None, factor: float) -> Estimate | None:
@@ -155,6 +163,19 @@ def _seeds(entries: Sequence[Entry | None]) -> str:
     return ", ".join(counts)
 
 
+def _counted(what: str, counts: Sequence[tuple[str, int | None]]) -> list[str]:
+    """How many rows stand behind each task's entries, all numbers named where they differ."""
+    by_task: dict[str, set[int]] = {}
+    for task, count in counts:
+        if count is not None:
+            by_task.setdefault(task, set()).add(count)
+    each = [
+        f"{escape(task)} {' or '.join(f'{n:,}' for n in sorted(found))}"
+        for task, found in by_task.items()
+    ]
+    return [f"{what}: {', '.join(each)}."] if each else []
+
+
 def _caption(data: TableData) -> str:
     """The spec's caption and what a reader must know to read the numbers."""
     present = list(data.entries.values())
@@ -163,14 +184,8 @@ def _caption(data: TableData) -> str:
     if data.table.metric in PERCENT:
         notes.append("In per cent.")
     notes += [note for name, note in INTERVAL_NOTES.items() if any(name in m for m in methods)]
-    sizes: dict[str, set[int]] = {}
-    for entry in present:
-        if entry.n is not None:
-            sizes.setdefault(entry.group.task, set()).add(entry.n)
-    if sizes:
-        counts = {task: " or ".join(f"{n:,}" for n in sorted(ns)) for task, ns in sizes.items()}
-        listed = ", ".join(f"{escape(task)} {count}" for task, count in counts.items())
-        notes.append(f"Test items: {listed}.")
+    notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
+    notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
     if any(entry.subset for entry in present):
         notes.append(r"$^\dagger$ A declared subset of the test split.")
     missing = sum(len(entry.missing) for entry in present)

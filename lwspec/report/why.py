@@ -12,6 +12,7 @@ from lwspec.engine.job import Job
 from lwspec.engine.plan import Plan
 from lwspec.errors import UsageError, nearest
 from lwspec.report.evidence import Evidence, attempt_lines
+from lwspec.report.latex import macro_name
 from lwspec.report.macros import macros
 from lwspec.report.query import Results, file_of
 from lwspec.report.tables import Entry, TableData, table_data
@@ -70,13 +71,16 @@ def _entry_ref(ref: str, tables: Sequence[TableData]) -> tuple[TableData, str, s
     by_macro = {
         macro.name: names[f"{macro.table}:{macro.row}/{macro.column}"] for macro in macros(tables)
     }
+    for data in tables:
+        for row, column in data.entries:
+            by_macro[macro_name(data.table.name, row, column)] = (data, row, column)
     name = ref.removeprefix("\\")
     if name in by_macro:
         return by_macro[name]
     raise UsageError(
-        f"{ref!r} is no table entry, macro or job of this spec",
+        f"{ref} is no table entry, macro or job of this spec",
         nearest=nearest(name, by_macro),
-        remedy=r"lwspec why tables/main.tex:bridge/trec, '\MainBridgeTrec' or a job id",
+        remedy=f"lwspec why {next(iter(names), 'tables/TABLE.tex:ROW/COLUMN')}",
     )
 
 

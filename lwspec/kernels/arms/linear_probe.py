@@ -13,6 +13,7 @@ from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.spec import Frozen
+from lwspec.errors import DataError
 from lwspec.kernels.arm import Arm, Batch, Setup, Solved
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     from lwspec.kernels.pool import pool
 
     settings: Settings = setup.settings
+    scarcest = min(labels.count(label) for label in set(labels))
+    if scarcest < settings.folds:
+        raise DataError(
+            f"{settings.folds} folds need as many rows of each label; one has {scarcest}",
+            remedy="set linear_probe.folds lower, or samples higher",
+        )
     features = pool(batch, settings.pooling).double().numpy()
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, tol=1e-4)),
