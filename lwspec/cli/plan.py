@@ -78,7 +78,7 @@ def _table(plan: Plan) -> Table:
     table.add_column("tasks")
     for column in ("seeds", *(["points"] if swept else []), "to run", "h p50", "h p90"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("from")
+    table.add_column("from", no_wrap=True, min_width=9)
     for row in plan.rows:
         table.add_row(
             escape(row.experiment),
