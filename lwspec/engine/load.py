@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.explain import explain
 from lwspec.engine.spec import Experiment, Spec
+from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
 
-PLAINLY = {
-    "tuple_type": "a list in brackets is wanted",
-    "too_short": "at least {min_length} are wanted, {actual_length} given",
-}
-"""Pydantic's sentences that speak of Python, in the user's words."""
-
 Arms = Mapping[str, ArmDeclaration]
-Loc = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A spec's file and text: what errors point into, and what paths are relative to."""
-
-    path: Path
-    text: str
-
-    def where(self, loc: Sequence[str | int]) -> str:
-        """`file:line:column` of a key; a key of an experiment may stand in [defaults]."""
-        place = toml.position(self.text, str(self.path), loc)
-        if len(loc) > 2 and loc[0] == "experiment":
-            own = toml.position(self.text, str(self.path), loc[:2])
-            shared = toml.position(self.text, str(self.path), ("defaults", *loc[2:]))
-            none = toml.position(self.text, str(self.path), ("defaults",))
-            if place == own and shared != none:
-                return shared
-        return place
 
 
 @dataclass(frozen=True)
@@ -88,7 +63,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     try:
         spec = Spec.model_validate(merged)
     except ValidationError as error:
-        raise SpecErrors(_explain(error, merged, source, also=arms)) from None
+        raise SpecErrors(explain(error, merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
     for check in (_check_names, _check_arm_tables, _check_sweeps):
         check(loaded, arms)
@@ -241,7 +216,7 @@ def _check_arm_tables(loaded: LoadedSpec, arms: Arms) -> None:
             except ValidationError as error:
                 at: Loc = ("experiment", index, name)
                 raise SpecErrors(
-                    _explain(error, table, loaded.source, at, arms[name].settings)
+                    explain(error, table, loaded.source, at, arms[name].settings)
                 ) from None
 
 
@@ -299,88 +274,3 @@ def _check_sweep_values(
                 arms[table].settings.model_validate({**own, field: value})
         except ValidationError as error:
             loaded.fail(at, f"{key} cannot be {value!r}: {error.errors()[0]['msg']}")
-
-
-def _explain(
-    error: ValidationError,
-    raw: Any,
-    source: Source,
-    at: Loc = (),
-    model: type[BaseModel] = Spec,
-    also: typing.Iterable[str] = (),
-) -> list[SpecError]:
-    """Pydantic's findings in the user's words, one for each key."""
-    found: dict[Loc, SpecError] = {}
-    details = error.errors()
-    for detail in details:
-        loc = _written_loc(detail["loc"], raw)
-        inner = any(d["loc"][: len(loc)] == loc and len(d["loc"]) > len(loc) for d in details)
-        if detail["type"] == "too_short" and inner:
-            continue  # pydantic counts only the valid items: what is wrong with the others is said
-        shown = (*at, *(part for part in loc if part != "settings"))
-        key, table = (shown[-1] if shown else ""), _table_name(shown[:-1], raw)
-        near = None
-        if detail["type"] == "extra_forbidden":
-            near = nearest(str(key), [*_valid_keys(model, detail["loc"][:-1]), *also])
-            what = f"unknown key {key!r}" + (f" in {table}" if table else "")
-        elif detail["type"] == "missing":
-            what = f"{table or 'the spec'} lacks the key {key!r}"
-        else:
-            plain = PLAINLY.get(detail["type"])
-            said = plain.format(**detail.get("ctx", {})) if plain else detail["msg"]
-            what = f"{key}: {said.removeprefix('Value error, ')}"
-            if detail["type"] != "value_error" and isinstance(detail["input"], str | int | float):
-                what += f", got {detail['input']!r}"
-            if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-                near = nearest(detail["input"], detail["ctx"]["expected"].replace("'", "").split())
-        if loc in found:
-            what = f"{found[loc].what}, or: {detail['msg']}"
-        found[loc] = SpecError(what, where=source.where(shown), nearest=near)
-    return list({error.where: error for error in found.values()}.values())
-
-
-def _table_name(loc: Loc, raw: Any) -> str:
-    """A table as people call it: an experiment by its name, not by its number."""
-    if len(loc) > 1 and isinstance(loc[1], int) and isinstance(raw, dict):
-        item = raw[loc[0]][loc[1]] if loc[0] in raw else {}
-        name = item.get("name") if isinstance(item, dict) else None
-        loc = (f"{loc[0]} {name!r}" if name else f"{loc[0]} {loc[1] + 1}", *loc[2:])
-    return ".".join(str(part) for part in loc)
-
-
-def _written_loc(loc: Loc, raw: Any) -> Loc:
-    """The part of pydantic's location that names keys of the file, not alternatives of a union."""
-    written: Loc = ()
-    for part in loc:
-        written += (part,)
-        if isinstance(raw, list) and isinstance(part, int):
-            raw = raw[part]
-        elif isinstance(raw, dict):
-            if part not in raw and part == raw.get("kind"):
-                written = written[:-1]  # pydantic's tag of which kind it took
-                continue
-            if part not in raw:
-                return written
-            raw = raw[part]
-        else:
-            return written[:-1]
-    return written
-
-
-def _valid_keys(model: type[BaseModel], loc: Loc) -> list[str]:
-    """The keys that the table at `loc` may have."""
-    inner: list[type[BaseModel]] = []
-    for part in loc:
-        field = model.model_fields.get(str(part))
-        inner = _models_in(field.annotation) if field else inner
-        tagged = [each for each in inner if each.__name__.lower() == part]
-        if field or tagged:
-            model = (tagged or inner or [model])[0]
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The spec's models that a field may hold."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwspec.errors import SpecError
@@ -15,7 +17,8 @@ from lwspec.errors import SpecError
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-Path = tuple[str | int, ...]
+Loc = tuple[str | int, ...]
+"""Where a value stands: the keys and positions that lead to it."""
 
 
 def parse(text: str, file: str) -> dict[str, Any]:
@@ -43,13 +46,32 @@ def position(text: str, file: str, path: Sequence[str | int]) -> str:
     return f"{file}:{line}:{column}"
 
 
-def _document(root: Node) -> Iterator[tuple[Path, Node]]:
-    counts: dict[Path, int] = {}
+@dataclass(frozen=True)
+class Source:
+    """A spec's file and text: what errors point into, and what paths are relative to."""
+
+    path: Path
+    text: str
+
+    def where(self, loc: Sequence[str | int]) -> str:
+        """`file:line:column` of a key; a key of an experiment may stand in [defaults]."""
+        place = position(self.text, str(self.path), loc)
+        if len(loc) > 2 and loc[0] == "experiment":
+            own = position(self.text, str(self.path), loc[:2])
+            shared = position(self.text, str(self.path), ("defaults", *loc[2:]))
+            none = position(self.text, str(self.path), ("defaults",))
+            if place == own and shared != none:
+                return shared
+        return place
+
+
+def _document(root: Node) -> Iterator[tuple[Loc, Node]]:
+    counts: dict[Loc, int] = {}
     for child in root.named_children:
         if child.type == "pair":
             yield from _pair(child, ())
         elif child.type in ("table", "table_array_element"):
-            path: Path = ()
+            path: Loc = ()
             for part in _key(child.named_children[0]):
                 path += (part,)
                 if path in counts:
@@ -65,7 +87,7 @@ def _document(root: Node) -> Iterator[tuple[Path, Node]]:
                     yield from _pair(pair, path)
 
 
-def _pair(pair: Node, parent: Path) -> Iterator[tuple[Path, Node]]:
+def _pair(pair: Node, parent: Loc) -> Iterator[tuple[Loc, Node]]:
     key, value = pair.named_children[0], pair.named_children[1]
     path = parent
     for part in _key(key):
@@ -74,7 +96,7 @@ def _pair(pair: Node, parent: Path) -> Iterator[tuple[Path, Node]]:
     yield from _value(value, path)
 
 
-def _value(value: Node, path: Path) -> Iterator[tuple[Path, Node]]:
+def _value(value: Node, path: Loc) -> Iterator[tuple[Loc, Node]]:
     children = [child for child in value.named_children if child.type != "comment"]
     if value.type == "inline_table":
         for child in children:

@@ -1,0 +1,104 @@
+"""Pydantic's findings about a spec in the user's words, each with its place in the file."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lwspec.engine.spec import Spec
+from lwspec.engine.toml import Loc, Source
+from lwspec.errors import SpecError, nearest
+
+PLAINLY = {
+    "tuple_type": "a list in brackets is wanted",
+    "too_short": "at least {min_length} are wanted, {actual_length} given",
+}
+"""Pydantic's sentences that speak of Python, in the user's words."""
+
+
+def explain(
+    error: ValidationError,
+    raw: Any,
+    source: Source,
+    at: Loc = (),
+    model: type[BaseModel] = Spec,
+    also: typing.Iterable[str] = (),
+) -> list[SpecError]:
+    """Pydantic's findings in the user's words, one for each key."""
+    found: dict[Loc, SpecError] = {}
+    details = error.errors()
+    for detail in details:
+        loc = _written_loc(detail["loc"], raw)
+        inner = any(d["loc"][: len(loc)] == loc and len(d["loc"]) > len(loc) for d in details)
+        if detail["type"] == "too_short" and inner:
+            continue  # pydantic counts only the valid items: what is wrong with the others is said
+        shown = (*at, *(part for part in loc if part != "settings"))
+        key, table = (shown[-1] if shown else ""), _table_name(shown[:-1], raw)
+        near = None
+        if detail["type"] == "extra_forbidden":
+            near = nearest(str(key), [*_valid_keys(model, detail["loc"][:-1]), *also])
+            what = f"unknown key {key!r}" + (f" in {table}" if table else "")
+        elif detail["type"] == "missing":
+            what = f"{table or 'the spec'} lacks the key {key!r}"
+        else:
+            plain = PLAINLY.get(detail["type"])
+            said = plain.format(**detail.get("ctx", {})) if plain else detail["msg"]
+            what = f"{key}: {said.removeprefix('Value error, ')}"
+            if detail["type"] != "value_error" and isinstance(detail["input"], str | int | float):
+                what += f", got {detail['input']!r}"
+            if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+                near = nearest(detail["input"], detail["ctx"]["expected"].replace("'", "").split())
+        if loc in found:
+            what = f"{found[loc].what}, or: {detail['msg']}"
+        found[loc] = SpecError(what, where=source.where(shown), nearest=near)
+    return list({error.where: error for error in found.values()}.values())
+
+
+def _table_name(loc: Loc, raw: Any) -> str:
+    """A table as people call it: an experiment by its name, not by its number."""
+    if len(loc) > 1 and isinstance(loc[1], int) and isinstance(raw, dict):
+        item = raw[loc[0]][loc[1]] if loc[0] in raw else {}
+        name = item.get("name") if isinstance(item, dict) else None
+        loc = (f"{loc[0]} {name!r}" if name else f"{loc[0]} {loc[1] + 1}", *loc[2:])
+    return ".".join(str(part) for part in loc)
+
+
+def _written_loc(loc: Loc, raw: Any) -> Loc:
+    """The part of pydantic's location that names keys of the file, not alternatives of a union."""
+    written: Loc = ()
+    for part in loc:
+        written += (part,)
+        if isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part]
+        elif isinstance(raw, dict):
+            if part not in raw and part == raw.get("kind"):
+                written = written[:-1]  # pydantic's tag of which kind it took
+                continue
+            if part not in raw:
+                return written
+            raw = raw[part]
+        else:
+            return written[:-1]
+    return written
+
+
+def _valid_keys(model: type[BaseModel], loc: Loc) -> list[str]:
+    """The keys that the table at `loc` may have."""
+    inner: list[type[BaseModel]] = []
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = _models_in(field.annotation) if field else inner
+        tagged = [each for each in inner if each.__name__.lower() == part]
+        if field or tagged:
+            model = (tagged or inner or [model])[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The spec's models that a field may hold."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
