@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -103,8 +103,11 @@ title = "A small test"
 """
 
 
-def make_tokenizer(folder: Path, size: int) -> None:
-    """A byte-level BPE tokenizer with <s>, </s> and <pad>."""
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+
+
+def make_tokenizer(folder: Path, size: int, special: Mapping[str, str] = SPECIAL) -> None:
+    """A byte-level BPE tokenizer with the special tokens that a family has."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -118,9 +121,7 @@ def make_tokenizer(folder: Path, size: int) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator([f"Text: {' '.join(WORDS)}\nColour: Keywords:"] * 3, trainer)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
 def make_pair(folder: Path) -> None:
@@ -144,6 +145,31 @@ def make_pair(folder: Path) -> None:
     make_tokenizer(folder / "mistral", 290)
 
 
+def make_families(folder: Path) -> None:
+    """Untrained decoders of other families: sliding windows, soft caps, learned positions.
+
+    The Qwen has neither beginning-of-text nor padding token, the GPT-2 one token for all.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Qwen2Config
+
+    small = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 3}
+    small |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 290}
+    small |= {"initializer_range": 0.2, "max_position_embeddings": 128}
+    torch.manual_seed(1)
+    configs = {
+        "qwen": Qwen2Config(**small, tie_word_embeddings=True),
+        "gemma": Gemma2Config(**small, head_dim=8, sliding_window=8, query_pre_attn_scalar=8),
+        "gpt": GPT2Config(
+            n_embd=24, n_layer=3, n_head=4, n_positions=128, vocab_size=290, initializer_range=0.2
+        ),
+    }
+    special = {"qwen": {"eos_token": "</s>"}, "gpt": {"bos_token": "</s>", "eos_token": "</s>"}}
+    for name, config in configs.items():
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder / name)
+        make_tokenizer(folder / name, 290, special.get(name, SPECIAL))
+
+
 def make_rows(folder: Path) -> None:
     """Train and test rows; one test text also stands in train."""
     source = random.Random(0)
@@ -165,6 +191,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models and rows, made once; a test links to them from a project of its own."""
     folder = tmp_path_factory.mktemp("world")
     make_pair(folder / "models")
+    make_families(folder / "models")
     make_rows(folder / "data")
     return folder
 

@@ -16,6 +16,8 @@ from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.byte_encoder import _segment_means, as_bytes
+from lwspec.kernels.loss import Counts, answer_loss
+from lwspec.kernels.prompts import Seen
 from lwspec.kernels.reader import Reader
 
 TASK = {
@@ -42,7 +44,11 @@ def first_scores(reader: Reader, prompts: list[Any]) -> torch.Tensor:
 
 def states(rows: int) -> Batch:
     torch.manual_seed(1)
-    return Batch([""] * rows, [torch.randn(3 + n, 32) for n in range(rows)])
+    return Batch([""] * rows, pooled=torch.randn(rows, 32))
+
+
+def seen(context: str) -> Seen:
+    return Seen(context, {})
 
 
 @pytest.mark.parametrize("name", ["bridge", "byte_bridge", "prompt_tuning"])
@@ -65,23 +71,28 @@ def test_tuned_prompts_start_as_tokens_and_see_the_text_only_where_told(reader: 
         assert all(
             any(torch.equal(row, known) for known in reader.embedding.weight) for row in rows
         )
-        prompts = [arm.present(setup, None, context) for context in ("red blue", "dark river")]
+        prompts = [
+            arm.present(setup, None, seen(context)) for context in ("red blue", "dark river")
+        ]
         scores = first_scores(reader, prompts)
         assert torch.equal(scores[0], scores[1]) is not text
 
 
 def test_an_untrained_adapter_changes_nothing_and_a_trained_one_only_itself(reader: Reader) -> None:
     direct, lora = all_arms()["receiver_direct"], all_arms()["lora"]
-    before = first_scores(reader, [direct.present(setup_of(direct, reader), None, "red blue")])
+    before = first_scores(
+        reader, [direct.present(setup_of(direct, reader), None, seen("red blue"))]
+    )
     frozen = {name: p.clone() for name, p in reader.model.named_parameters()}
     setup = setup_of(lora, reader, rank=2)
     module = lora.build(setup)
-    prompt = [lora.present(setup, None, "red blue")]
+    prompt = [lora.present(setup, None, seen("red blue"))]
     torch.testing.assert_close(first_scores(reader, prompt), before)
     optimizer = torch.optim.SGD(module.parameters(), lr=5.0)
     for _ in range(3):
         optimizer.zero_grad()
-        reader.answer_loss(prompt, [[5, reader.eos]]).backward()
+        logits, tokens = reader.answer_logits(prompt, [[5, reader.eos]])
+        answer_loss(logits, tokens, Counts(2, 1)).backward()
         optimizer.step()
     assert not torch.allclose(first_scores(reader, prompt), before)
     for name, parameter in reader.model.named_parameters():
@@ -98,8 +109,10 @@ def test_an_adapter_for_layers_that_are_not_there(reader: Reader) -> None:
 
 def test_few_shot_shows_solved_examples_before_the_text(reader: Reader) -> None:
     arm = all_arms()["few_shot"]
-    setup = replace(setup_of(arm, reader), examples=[("slow cloud", " red"), ("warm", " blue")])
-    (ids,) = arm.present(setup, None, "dark river")
+    setup = replace(
+        setup_of(arm, reader), examples=[(seen("slow cloud"), " red"), (seen("warm"), " blue")]
+    )
+    (ids,) = arm.present(setup, None, seen("dark river"))
     assert reader.tokenizer.decode(ids[1:]) == (
         "Text: slow cloud\nColour: red\n\nText: warm\nColour: blue\n\nText: dark river\nColour:"
     )
@@ -126,7 +139,7 @@ def test_the_ridge_map_is_the_closed_form(reader: Reader) -> None:
     setup = setup_of(arm, reader, layer=1, penalties=[2.0])
     batch, labels = states(12), [n % 3 for n in range(12)]
     solved = arm.solve(setup, batch, labels, 3)
-    features = torch.stack([s[-1] for s in batch.states]).double()
+    features = batch.pooled.double()
     embedding = reader.embedding.weight.double()
     answers = [reader.answer_ids("\nColour:", f" {label}") for label in TASK["labels"]]
     targets = torch.stack([embedding[ids].mean(0) for ids in answers])[labels]
@@ -163,7 +176,11 @@ def test_a_byte_message_does_not_depend_on_what_stands_beside_it(reader: Reader)
 EXPERIMENT = """
 [[experiment]]
 name = "others"
-arms = ["few_shot", "prompt_tuning", "lora", "byte_bridge", "random_map", "ridge_map"]
+arms = [
+    "few_shot", "prompt_tuning", "lora", "byte_bridge", "random_map", "ridge_map",
+    "perplexity_pruning",
+]
+few_shot = { max_prompt_tokens = 100 }
 prompt_tuning = { text = true }
 lora = { rank = 2 }
 byte_bridge = { width = 16, depth = 1, heads = 2 }

@@ -136,6 +136,9 @@ def test_more_samples_extend_the_same_states(project: Project) -> None:
     assert not ids(before, "fit", "bridge") & ids(after, "fit", "bridge")
 
 
+BRIDGE = "bridge = { layer = 1, latents = 4, width = 16, depth = 1, heads = 2 }"
+
+
 def test_two_needs_of_one_job_are_both_met(project: Project) -> None:
     """One experiment knows how many rows it wants, another takes all of an unknown number."""
     data = project.folder / "data"
@@ -146,14 +149,19 @@ def test_two_needs_of_one_job_are_both_met(project: Project) -> None:
         (data / f"{name}.json").write_text((source / f"{name}.jsonl").read_text())
     project.change("train.jsonl", "train.json")
     project.change("test.jsonl", "test.json")
-    project.change('name = "probe"', 'name = "probe"\ntrain = { samples = { max = 60 } }')
+    project.change('name = "probe"', 'name = "more"\ntrain = { samples = { max = 60 } }')
+    project.change('["linear_probe"]', '["bridge"]\nseeds = [9]')
+    project.change(
+        "linear_probe = { layer = 1, folds = 2, inverse_penalties = [0.1, 1.0] }", BRIDGE
+    )
+    project.change('"probe"', '"more"')
     project.change("samples = 48, ", "")
     found = expansion(project)
     states = found.jobs[next(iter(ids(found, "prepare", "states")))]
     assert set(states.outputs) == {"validation", "test", "train-all", "train-0000"}
-    for step, wanted in (("bridge", "train-all"), ("linear_probe", "train-0000")):
-        fit = found.jobs[next(iter(ids(found, "fit", step)))]
-        assert fit.reads["states"] == ("validation", wanted)
+    for seed, wanted in ((1, "train-all"), (9, "train-0000")):
+        (fit,) = [job for job in found.jobs.values() if job.label == f"bridge colour s{seed}"][:1]
+        assert (fit.kind, fit.reads["states"]) == ("fit", ("validation", wanted))
 
 
 def test_what_an_arm_does_not_use_is_not_in_its_identity(project: Project) -> None:

@@ -49,7 +49,7 @@ def test_free_text_from_spec_to_table(generating: Project) -> None:
         seen.add(record["arm"])
         rows = parquet.read_table(path / "predictions/test.parquet").to_pylist()
         assert len(rows) == record["n"] == 30
-        again = text_metrics([row["written"] for row in rows], [row["target"] for row in rows])
+        again = text_metrics([row["written"] for row in rows], [[row["target"]] for row in rows])
         for name, value in again.items():
             assert record["metrics"][name] == pytest.approx(value)
         assert f"{100 * again['rougeL']:.1f}" in table

@@ -12,7 +12,7 @@ from lwspec.engine.job import Job
 from lwspec.engine.locate import TOY_ROWS
 from lwspec.engine.price import Measurement, price
 from lwspec.errors import DataError
-from lwspec.kernels import sender, wire
+from lwspec.kernels import stored, wire
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.linear_probe import ARM as PROBE
 from lwspec.kernels.arms.linear_probe import Settings
@@ -73,13 +73,13 @@ def test_a_text_of_validation_is_left_out_of_train_even_across_sources() -> None
 def test_states_are_read_back_row_by_row_across_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(stored, "BLOCK_ROWS", 3)
     made = [torch.randn(1 + n % 4, 5) for n in range(8)]
     files = []
     for block in range(3):
         files.append(tmp_path / f"{block}.safetensors")
-        sender._write_states(files[-1], made[3 * block : 3 * block + 3], 5)
-    states = sender.States(files)
+        stored.write_states(files[-1], made[3 * block : 3 * block + 3], 5)
+    states = stored.States(files)
     assert states.width == 5
     for row, expected in enumerate(made):
         assert torch.equal(states.of(row), expected)
@@ -126,9 +126,9 @@ def test_the_probe_learns_and_survives_an_absent_label(labels: list[int]) -> Non
     torch.manual_seed(0)
     centres = 3 * torch.randn(3, 6)
     given = [labels[n % len(labels)] for n in range(60)]
-    states = [torch.randn(4, 6) + centres[label] for label in given]
-    setup = Setup(Settings(layer=1, folds=3, pooling="mean"), {}, None, 6)
-    batch = Batch([""] * 60, states)
+    pooled = torch.stack([torch.randn(6) + centres[label] for label in given])
+    setup = Setup(Settings(layer=1, folds=3), {}, None, 6)
+    batch = Batch([""] * 60, pooled=pooled)
     solved = PROBE.solve(setup, batch, given, 3)
     logprobs = PROBE.predict(replace(setup, weights=solved.weights), batch)
     assert torch.allclose(logprobs.exp().sum(-1), torch.ones(60, dtype=torch.float64))
@@ -154,12 +154,12 @@ def test_the_planner_knows_how_many_toy_rows_there_are() -> None:
 
 def test_rouge_of_a_worked_example() -> None:
     """Six words said, five of the six wanted among them, in order; four shared bigrams of five."""
-    metrics = text_metrics(["the cat sat on the mat"], ["the cat was on the mat"])
+    metrics = text_metrics(["the cat sat on the mat"], [["the cat was on the mat"]])
     assert metrics["rouge1"] == pytest.approx(5 / 6)
     assert metrics["rouge2"] == pytest.approx(3 / 5)
     assert metrics["rougeL"] == pytest.approx(5 / 6)
     assert metrics["exact_match"] == 0.0
-    nothing = text_metrics([""], ["words"])
+    nothing = text_metrics([""], [["words"]])
     assert all(value == 0.0 for value in nothing.values())
 
 
@@ -168,4 +168,25 @@ def test_answers_are_compared_as_squad_does() -> None:
     assert token_f1("in the year 1889", "1889") == pytest.approx(2 * 1 / (3 + 1))
     assert token_f1("red red blue", "red blue blue") == pytest.approx(2 * 2 / 6)
     assert token_f1("the", "") == 1.0
-    assert text_metrics(["An Apple."], ["apple"])["exact_match"] == 1.0
+    assert text_metrics(["An Apple."], [["pear", "apple"]])["exact_match"] == 1.0
+
+
+PATTERN = r"#### (-?[\d.,]+)"
+
+
+@pytest.mark.parametrize(
+    ("written", "right", "unparsed"),
+    [
+        ("9 - 2 = 7\n#### 7", 1.0, 0.0),
+        ("#### 7\n\nQuestion: another\n#### 12", 1.0, 0.0),
+        ("#### -7", 0.0, 0.0),
+        ("the answer is 7", 0.0, 1.0),
+        ("#### 1,007", 0.0, 0.0),
+    ],
+)
+def test_an_answer_inside_a_longer_text_is_extracted_strictly(
+    written: str, right: float, unparsed: float
+) -> None:
+    metrics = text_metrics([written], [["1 + 6 = 7\n#### 7"]], PATTERN)
+    assert (metrics["exact_match"], metrics["unparsed_rate"]) == (right, unparsed)
+    assert text_metrics(["#### 1,007."], [["#### 1007"]], PATTERN)["exact_match"] == 1.0

@@ -1,19 +1,26 @@
-"""The reader against transformers' own forward pass and generation, and against brute force."""
+"""Models of every family against transformers' own forward pass, generation and brute force."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from lwspec.errors import ModelError
+from lwspec.kernels.hidden import _blocks, hidden_states, pooled_states
+from lwspec.kernels.loss import Counts, answer_loss
+from lwspec.kernels.prune import prune, surprisals
 from lwspec.kernels.reader import Reader
 
 TEXTS = ["red blue", "green stone river cloud quick slow warm", "dark"]
 
 
-@pytest.fixture(params=["llama", "mistral"])
+FAMILIES = ["llama", "mistral", "qwen", "gemma", "gpt"]
+
+
+@pytest.fixture(params=FAMILIES)
 def reader(request: pytest.FixtureRequest, world: Path) -> Reader:
     return Reader.load(world / "models" / request.param, "float32", None, torch.device("cpu"))
 
@@ -45,7 +52,7 @@ def test_writing_is_greedy_generation(reader: Reader) -> None:
         ids = torch.tensor([prompt])
         made = reader.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False,
-            pad_token_id=2,
+            pad_token_id=reader.eos,
         )  # fmt: skip
         assert text == reader._text(made[0, len(prompt) :].tolist())
 
@@ -54,20 +61,53 @@ def test_hidden_states_of_every_layer(reader: Reader) -> None:
     prompts = [reader.encode(text) for text in TEXTS]
     depth = reader.model.config.num_hidden_layers
     for layer in range(depth + 1):
-        states = reader.hidden_states([[prompt] for prompt in prompts], layer)
+        states = hidden_states(reader, [[prompt] for prompt in prompts], layer)
         for prompt, state in zip(prompts, states, strict=True):
             with torch.no_grad():
                 whole = reader.model(input_ids=torch.tensor([prompt]), output_hidden_states=True)
             torch.testing.assert_close(state, whole.hidden_states[layer][0], atol=1e-5, rtol=1e-4)
     with pytest.raises(ModelError, match=f"layer {depth + 1}"):
-        reader.hidden_states([[prompts[0]]], depth + 1)
+        hidden_states(reader, [[prompts[0]]], depth + 1)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_pooled_states_are_those_of_each_layer(reader: Reader, pooling: str) -> None:
+    prompts = [[reader.encode(text)] for text in TEXTS]
+    pooled = pooled_states(reader, prompts, pooling)
+    for layer in range(reader.model.config.num_hidden_layers + 1):
+        for row, states in enumerate(hidden_states(reader, prompts, layer)):
+            expected = states[-1] if pooling == "last" else states.mean(0)
+            torch.testing.assert_close(pooled[row][layer], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_surprisal_is_minus_the_log_probability_of_each_token(reader: Reader) -> None:
+    texts = [reader.encode(text)[len(reader.bos) :] for text in TEXTS]
+    for ids, found in zip(texts, surprisals(reader, texts), strict=True):
+        logits = alone(reader, [*reader.bos, *ids])
+        for place, token in enumerate(ids):
+            before = place + len(reader.bos) - 1
+            if before >= 0:
+                expected = -float(logits[before, token])
+                assert float(found[place]) == pytest.approx(expected, abs=1e-4)
+            else:
+                assert float(found[place]) == pytest.approx(math.log(logits.shape[-1]))
+
+
+def test_pruning_keeps_the_most_surprising_tokens_in_their_order(reader: Reader) -> None:
+    ids = reader.encode(TEXTS[1])[len(reader.bos) :]
+    (losses,) = surprisals(reader, [ids])
+    best = sorted(sorted(range(len(ids)), key=lambda place: -float(losses[place]))[:3])
+    assert prune(reader, [TEXTS[1]], 3, 40) == [
+        reader.tokenizer.decode([ids[place] for place in best])
+    ]
+    assert prune(reader, [TEXTS[1]], 99, 40) == [TEXTS[1]]
 
 
 def test_nothing_above_the_layer_is_run(reader: Reader) -> None:
     ran: list[int] = []
-    for index, block in enumerate(reader._blocks()):
+    for index, block in enumerate(_blocks(reader.model)):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
-    reader.hidden_states([[reader.encode("red")]], 1)
+    hidden_states(reader, [[reader.encode("red")]], 1)
     assert ran == [0]
 
 
@@ -90,14 +130,16 @@ def test_the_loss_is_the_mean_over_answer_tokens(reader: Reader) -> None:
     for prompt, answer in zip(prompts, answers, strict=True):
         logits = alone(reader, prompt + answer)
         terms += [-float(logits[len(prompt) + i - 1, token]) for i, token in enumerate(answer)]
-    loss = reader.answer_loss([[prompt] for prompt in prompts], answers)
+    logits, tokens = reader.answer_logits([[prompt] for prompt in prompts], answers)
+    loss = answer_loss(logits, tokens, Counts(sum(map(len, answers)), 3))
     assert float(loss) == pytest.approx(sum(terms) / len(terms), abs=1e-4)
 
 
 def test_gradients_reach_soft_tokens_and_nothing_else(reader: Reader) -> None:
     soft = torch.randn(2, 3, reader.width, requires_grad=True)
     prompts = [[reader.encode("Colour:"), row] for row in soft]
-    reader.answer_loss(prompts, [[5, reader.eos], [6, 7, reader.eos]]).backward()
+    logits, tokens = reader.answer_logits(prompts, [[5, reader.eos], [6, 7, reader.eos]])
+    answer_loss(logits, tokens, Counts(5, 2)).backward()
     assert soft.grad is not None
     assert torch.isfinite(soft.grad).all()
     assert (soft.grad.abs().sum((1, 2)) > 0).all()
@@ -106,8 +148,8 @@ def test_gradients_reach_soft_tokens_and_nothing_else(reader: Reader) -> None:
 
 def test_prompts_keep_their_beginning_token_and_their_end(reader: Reader) -> None:
     whole = reader.encode("red blue green stone")
-    assert whole[0] == reader.tokenizer.bos_token_id
-    assert reader.encode("red blue green stone", 2) == [whole[0], *whole[-2:]]
+    assert whole[: len(reader.bos)] == reader.bos
+    assert reader.encode("red blue green stone", 2) == [*reader.bos, *whole[-2:]]
 
 
 def test_a_prompt_and_answer_that_merge_are_refused(reader: Reader) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from lwspec.cli.session import Session, open_session
 from lwspec.engine.evidence import PACKAGE, git_state
-from lwspec.engine.plan import Change, Plan, compare
+from lwspec.engine.plan import Change, Plan, Row, compare
 
 
 def main(options: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
 
 def over_budget(plan: Plan) -> bool:
     """Whether what is missing would cost more than is left."""
-    return bool(plan.owed) and plan.p90_hours > plan.left_hours
+    return bool(plan.to_run) and plan.p90_hours > plan.left_hours
 
 
 def change_since_submit(session: Session) -> Change | None:
@@ -71,30 +72,66 @@ def _headline(plan: Plan) -> str:
 
 
 def _table(plan: Plan) -> Table:
+    """A line for each experiment, under a line that sums up its group where it shares one."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    swept = any(row.points > 1 for row in plan.rows)
+    allotted = any(row.declared_hours is not None for row in plan.rows)
     table.add_column("experiment", no_wrap=True)
     table.add_column("arms", min_width=15)
     table.add_column("tasks")
-    for column in ("seeds", *(["points"] if swept else []), "to run", "h p50", "h p90"):
+    for column in ("seeds", "points", "to run", "h p50", "h p90"):
         table.add_column(column, justify="right", no_wrap=True)
+    if allotted:
+        table.add_column("allotted", justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True, min_width=9)
-    for row in plan.rows:
-        table.add_row(
-            escape(row.experiment),
-            escape(" ".join(row.arms)),
-            escape(" ".join(row.tasks)),
-            str(row.seeds),
-            *([str(row.points)] if swept else []),
-            f"{row.to_run} of {row.jobs}",
-            f"{row.p50_hours:.2f}",
-            f"{row.p90_hours:.2f}",
-            ", ".join(row.sources) or "all done",
-        )
-    todo = f"{len(plan.owed)} of {len(plan.expansion.jobs)}"
-    blank = [""] * (4 if swept else 3)
-    table.add_row("total", *blank, todo, f"{plan.p50_hours:.2f}", f"{plan.p90_hours:.2f}", "")
+
+    def line(cells: Sequence[str], rows: Sequence[Row], source: str) -> None:
+        hours = [_allotted(rows)] if allotted else []
+        table.add_row(*cells, *_sums(rows), *hours, source)
+
+    for name, rows in _groups(plan).items():
+        if len(rows) > 1:
+            line([escape(name), "", "", "", ""], rows, _source(rows))
+        for row in rows:
+            indent = "  " if len(rows) > 1 else ""
+            cells = [
+                escape(indent + row.experiment),
+                escape(" ".join(row.arms)),
+                escape(" ".join(row.tasks)),
+                str(row.seeds),
+                str(row.points),
+            ]
+            line(cells, [row], _source([row]))
+    line(["total", "", "", "", ""], [row for row in plan.rows if not row.plan_only], "")
     return table
+
+
+def _groups(plan: Plan) -> dict[str, list[Row]]:
+    """The plan's rows by heading, in the order of the spec."""
+    groups: dict[str, list[Row]] = {}
+    for row in plan.rows:
+        groups.setdefault(row.group, []).append(row)
+    return groups
+
+
+def _sums(rows: Sequence[Row]) -> list[str]:
+    """Jobs to run, and hours, of some experiments together."""
+    return [
+        f"{sum(row.to_run for row in rows)} of {sum(row.jobs for row in rows)}",
+        f"{sum(row.p50_hours for row in rows):.2f}",
+        f"{sum(row.p90_hours for row in rows):.2f}",
+    ]
+
+
+def _allotted(rows: Sequence[Row]) -> str:
+    """Hours that the spec allots to some experiments, where it allots any."""
+    given = [row.declared_hours for row in rows if row.declared_hours is not None]
+    return f"{sum(given):g}" if given else ""
+
+
+def _source(rows: Sequence[Row]) -> str:
+    """Where the price comes from, or why there is none to pay."""
+    source = ", ".join(dict.fromkeys(s for row in rows for s in row.sources)) or "all done"
+    return f"{source}, plan only" if all(row.plan_only for row in rows) else source
 
 
 def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
@@ -118,7 +155,7 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
     if over_budget(plan):
         over = _hours(plan.p90_hours - plan.left_hours)
         notes.append(("over budget", f"by {over} hours: fewer seeds, arms or epochs would fit"))
-    elif plan.owed:
+    elif plan.to_run:
         notes.append(("next", "lwspec submit"))
     else:
         notes.append(("next", "everything is done: lwspec report --paper paper/"))
@@ -145,6 +182,7 @@ def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
         "p50_hours": plan.p50_hours,
         "p90_hours": plan.p90_hours,
         "left_hours": plan.left_hours,
+        "allotted_hours": sum(r.declared_hours or 0.0 for r in plan.rows if not r.plan_only),
         "experiments": [asdict(row) for row in plan.rows],
         "jobs": [
             {

@@ -98,7 +98,7 @@ def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
 def _wanted(plan: Plan, only: str | None) -> set[str]:
     """The jobs to run: all that owe something, or those that match and their inputs."""
     if only is None:
-        return set(plan.owed)
+        return set(plan.to_run)
     jobs = plan.expansion.jobs
     matching = [j for j in jobs.values() if fnmatch.fnmatch(f"{j.kind} {j.label}", f"*{only}*")]
     if not matching:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lwspec.engine.spec import Frozen
+from lwspec.engine.fields import Frozen
 
 Role = Literal["sender", "receiver"]
 
@@ -19,10 +19,11 @@ class NoSettings(Frozen):
 class Need:
     """An input that a `prepare` job makes once for every arm, seed and sweep point that asks.
 
-    `states` are the sender's hidden states at `layer`; `text` is what it writes on `prompt`.
+    `states` are the sender's hidden states at `layer`; `pooled` one vector a layer, of which the
+    arm takes that of its own setting `layer`; `text` what the sender writes, or keeps of a text.
     """
 
-    step: Literal["states", "text"]
+    step: Literal["states", "pooled", "text"]
     settings: Mapping[str, Any]
 
 
@@ -33,6 +34,11 @@ def no_needs(settings: Frozen) -> tuple[Need, ...]:
 
 def no_examples(settings: Any) -> int:
     """For arms whose prompts show no solved examples."""
+    return 0
+
+
+def no_tokens(settings: Any) -> int:
+    """For arms whose message has no stated number of tokens."""
     return 0
 
 
@@ -58,6 +64,8 @@ class ArmDeclaration:
     """The frozen models that its own jobs load."""
     examples: Callable[[Any], int] = no_examples
     """How many labelled training rows of each label its prompts show, from its settings."""
+    tokens: Callable[[Any], int] = no_tokens
+    """How many tokens of the receiver's context its message takes, from its settings."""
     soft: bool = False
     """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
     generates: bool = True

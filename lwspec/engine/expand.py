@@ -8,11 +8,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
-from lwspec.engine.job import BLOCK_ROWS, Job, Kind, identity
+from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.load import LoadedSpec
-from lwspec.engine.spec import AtMost, Classification, Experiment, Frozen, Task, Train
+from lwspec.engine.resolve import (
+    TEACHER_READS,
+    Resolved,
+    answers,
+    at_point,
+    blocks,
+    samples,
+    schedule,
+    scoring,
+    wanted,
+)
+from lwspec.engine.shapes import Shape
+from lwspec.engine.spec import Experiment
 
 Point = Mapping[str, Any]
+
+READS: Mapping[str, tuple[str, ...]] = {
+    "data": ("result",),
+    "sender": ("result",),
+    "receiver": ("result",),
+    "states": ("test",),
+    "pooled": ("test",),
+    "text": ("test",),
+}
+"""The outputs that a measurement reads of each input."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +50,8 @@ class Located:
     train_rows: Mapping[str, int | None]
     """Task name to how many training rows there are at most, where that is known."""
     test_rows: Mapping[str, int | None]
-    depths: Mapping[str, int | None]
-    """Model name to how many layers it has, where that is known."""
+    shapes: Mapping[str, Shape]
+    """Model name to its size, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +104,7 @@ class _Block:
     arm: ArmDeclaration
     task: str
     point: Point
-    settings: Frozen
-    train: Train
+    resolved: Resolved
 
     @property
     def label(self) -> str:
@@ -112,7 +133,8 @@ class _Builder:
             seen: dict[str, Point] = {}
             for point in points(experiment):
                 arm = self.arms[name]
-                block = _Block(experiment, arm, task, point, *_at_point(experiment, arm, point))
+                resolved = at_point(experiment, arm, point)
+                block = _Block(experiment, arm, task, point, resolved)
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
                     self.loaded.fail(
@@ -126,76 +148,152 @@ class _Builder:
 
     def _block(self, block: _Block) -> list[Cell]:
         """The cells of every seed; an arm without a seed has one job for all of them."""
-        inputs = {"data": self._data(block)}
-        for need in block.arm.needs(block.settings):
-            inputs[need.step] = self._need(need, block)
-        places: dict[str, str] = {}
-        models: dict[str, Mapping[str, Any]] = {}
-        for role in block.arm.models:
-            models[role] = self.located.models[getattr(block.experiment, role)]
-            self._add_model(role, block, inputs, places)
-        declared = self.spec.tasks[block.task]
-        settings: dict[str, Any] = {
-            "arm": block.arm.name,
-            "arm_version": block.arm.version,
-            "arm_settings": block.settings.model_dump(),
-            "models": models,
-            "task": {
-                **_answers(declared),
-                **{name: getattr(declared, name) for name in block.arm.reads},
-            },
-            **self._machine(),
-        }
-        seeds: Sequence[int | None] = block.experiment.seeds if block.arm.seeded else [None]
-        made = {seed: self._run(block, seed, settings, inputs, places) for seed in seeds}
-        cells = []
-        for seed in block.experiment.seeds:
-            fit, evaluate = made[seed if block.arm.seeded else None]
-            names = (block.experiment.name, block.arm.name, block.task)
-            cells.append(Cell(*names, seed, block.point, evaluate, fit, block.arm.seeded))
-        return cells
+        self._check_context(block)
+        seeded = block.arm.seeded
+        seeds: Sequence[int | None] = block.experiment.seeds if seeded else [None]
+        measure = self._score if block.resolved.latency is None else self._time
+        made = {seed: measure(block, seed) for seed in seeds}
+        names = (block.experiment.name, block.arm.name, block.task)
+        return [
+            Cell(*names, seed, block.point, evaluate, fit, seeded)
+            for seed in block.experiment.seeds
+            for fit, evaluate in [made[seed if seeded else None]]
+        ]
 
-    def _run(
-        self,
-        block: _Block,
-        seed: int | None,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        places: Mapping[str, str],
-    ) -> tuple[str | None, str]:
-        """The fit, where the arm is trained, and the evaluation."""
-        arm, train = block.arm, block.train
-        label = block.label + ("" if seed is None else f" s{seed}")
-        measure = {**settings, **_scoring(arm, block.experiment), "split": "test"}
-        reads: dict[str, tuple[str, ...]] = {"data": ("result",), "states": ("test",)}
-        reads |= {"text": ("test",), "sender": ("result",), "receiver": ("result",)}
-        fit = None
-        if arm.trained:
-            learn = {**settings, "samples": _samples(train)}
-            epochs = train.epochs if arm.epochs else 1
-            if arm.epochs:
-                learn["train"] = _schedule(train)
-            if seed is not None:
-                learn["seed"] = seed
-            outputs = tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
-            states = ("validation", *_blocks(train, self.located.train_rows[block.task]))
-            learnt_from = {**reads, "states": states}
-            fit = self._add(
-                block, "fit", arm.name, learn, inputs, learnt_from, outputs, label, places
-            )
-            inputs = {**inputs, "fit": fit}
-            which = train.checkpoint if arm.epochs else "last"
-            measure["checkpoint"] = {which: epochs}
-            reads["fit"] = outputs if which == "best" else outputs[-1:]
+    def _score(self, block: _Block, seed: int | None) -> tuple[str | None, str]:
+        """The fit, where the arm is trained, and the evaluation on the test split."""
+        inputs, places = self._inputs(block)
+        settings = {
+            **self._settings(block, block.arm.models),
+            **scoring(block.arm, block.experiment),
+            "split": "test",
+        }
+        reads = dict(READS)
+        fit = self._fit(block, seed) if block.arm.trained else None
+        if fit is not None:
+            inputs["fit"] = fit
+            settings["checkpoint"], reads["fit"] = _tested(block)
         evaluate = self._add(
-            block, "evaluate", arm.name, measure, inputs, reads, ("result",), label, places
+            block,
+            "evaluate",
+            block.arm.name,
+            settings,
+            inputs,
+            reads,
+            ("result",),
+            _label(block, seed),
+            places,
         )
         return fit, evaluate
 
-    def _machine(self) -> dict[str, Any]:
-        """What of the machine can change numbers."""
-        device = "gpu" if self.spec.resources.gpus else "cpu"
-        return {"device": device, "threads": self.spec.resources.threads}
+    def _time(self, block: _Block, seed: int | None) -> tuple[str | None, str]:
+        """The fit, unless it is timed untrained, and the timing, which runs both models itself."""
+        latency = block.resolved.latency
+        assert latency is not None
+        if block.arm.trained and not block.arm.epochs and not latency.trained:
+            self.loaded.fail(
+                ("experiment", self.spec.experiment.index(block.experiment), "latency"),
+                f"{block.arm.name} is solved in one step: untrained there is nothing to time",
+                to_do="set latency.trained = true, or drop the arm",
+            )
+        inputs, places = {"data": self._data(block)}, dict[str, str]()
+        needs = [
+            self._with_prompt(need, block) for need in block.arm.needs(block.resolved.settings)
+        ]
+        senders: tuple[Role, ...] = ("sender",) if needs else ()
+        roles = tuple(dict.fromkeys((*block.arm.models, *senders)))
+        for role in roles:
+            self._add_model(role, block, inputs, places)
+        settings = {
+            **self._settings(block, roles),
+            "needs": needs,
+            "latency": latency.model_dump(),
+            "precision": block.experiment.evaluate.precision,
+        }
+        reads, fit = dict(READS), None
+        if block.arm.trained and latency.trained:
+            fit = self._fit(block, seed)
+            inputs["fit"] = fit
+            settings["checkpoint"], reads["fit"] = _tested(block)
+        elif seed is not None:
+            settings["seed"] = seed
+        evaluate = self._add(
+            block,
+            "latency",
+            block.arm.name,
+            settings,
+            inputs,
+            reads,
+            ("result",),
+            _label(block, seed),
+            places,
+        )
+        return fit, evaluate
+
+    def _fit(self, block: _Block, seed: int | None) -> str:
+        """Training, with an output for each epoch."""
+        arm, train = block.arm, block.resolved.train
+        inputs, places = self._inputs(block)
+        learn = {**self._settings(block, arm.models), "samples": samples(train)}
+        if arm.epochs:
+            learn["train"] = schedule(train)
+        if arm.epochs and train.distillation:
+            task = self.spec.tasks[block.task]
+            learn["teacher"] = {name: getattr(task, name) for name in TEACHER_READS}
+        if seed is not None:
+            learn["seed"] = seed
+        rows = ("validation", *blocks(train, self.located.train_rows[block.task]))
+        reads = {**READS, "states": rows, "pooled": rows}
+        return self._add(
+            block,
+            "fit",
+            arm.name,
+            learn,
+            inputs,
+            reads,
+            _epochs(block),
+            _label(block, seed),
+            places,
+        )
+
+    def _inputs(self, block: _Block) -> tuple[dict[str, str], dict[str, str]]:
+        """Jobs whose outputs the arm's jobs read, and where the models lie that they load."""
+        inputs, places = {"data": self._data(block)}, dict[str, str]()
+        for need in block.arm.needs(block.resolved.settings):
+            inputs[need.step] = self._need(need, block)
+        for role in block.arm.models:
+            self._add_model(role, block, inputs, places)
+        return inputs, places
+
+    def _settings(self, block: _Block, roles: Sequence[Role]) -> dict[str, Any]:
+        """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
+        task, experiment = self.spec.tasks[block.task], block.experiment
+        return {
+            "arm": block.arm.name,
+            "arm_version": block.arm.version,
+            "arm_settings": block.resolved.settings.model_dump(),
+            "models": {r: self.located.models[getattr(experiment, r)] for r in roles},
+            "task": {**answers(task), **{name: getattr(task, name) for name in block.arm.reads}},
+            **self._machine(bool(roles)),
+        }
+
+    def _check_context(self, block: _Block) -> None:
+        """Refuse a message that the receiver's context cannot hold."""
+        tokens = block.arm.tokens(block.resolved.settings)
+        receiver = block.experiment.receiver
+        shape = self.located.shapes.get(receiver)
+        if shape is not None and shape.context is not None and tokens >= shape.context:
+            self.loaded.fail(
+                ("experiment", self.spec.experiment.index(block.experiment), block.arm.name),
+                f"{block.arm.name} hands over {tokens} tokens; the context of the receiver "
+                f"{receiver!r} is {shape.context}",
+                to_do=f"hand over fewer than {shape.context}",
+            )
+
+    def _machine(self, runs_a_model: bool = True) -> dict[str, Any]:
+        """What of the machine can change numbers; what runs no model stays on the CPU."""
+        gpu = runs_a_model and self.spec.resources.gpus
+        return {"device": "gpu" if gpu else "cpu", "threads": self.spec.resources.threads}
 
     def _data(self, block: _Block) -> str:
         declared = self.spec.tasks[block.task]
@@ -203,7 +301,9 @@ class _Builder:
             "data": self.located.data[block.task],
             "splits": declared.splits.model_dump(),
             "context": declared.context,
-            **_wanted(declared),
+            "max_context_chars": declared.max_context_chars,
+            "columns": declared.columns,
+            **wanted(declared),
             "sample_seed": declared.sample_seed,
         }
         places = self.located.data_paths[block.task]
@@ -211,34 +311,43 @@ class _Builder:
         return self._add(block, "prepare", "data", settings, {}, {}, ("result",), label, places)
 
     def _need(self, need: Need, block: _Block) -> str:
-        """A `states` or `text` job: the frozen sender over the rows of one task."""
-        declared, sender = self.spec.tasks[block.task], block.experiment.sender
-        layer, depth = need.settings.get("layer", 0), self.located.depths[sender]
-        if depth is not None and layer > depth:
-            index = self.spec.experiment.index(block.experiment)
-            self.loaded.fail(
-                ("experiment", index, block.arm.name, "layer"),
-                f"layer {layer} is asked for; the sender {sender!r} has {depth}",
-                to_do=f"set layer to at most {depth}",
-            )
+        """The frozen sender over the rows of one task."""
+        sender = block.experiment.sender
+        self._check_layer(block, sender)
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         self._add_model("sender", block, inputs, places)
         settings = {
             "model": self.located.models[sender],
-            "max_prompt_tokens": declared.max_prompt_tokens,
             **self._machine(),
-            "prompt": declared.sender_prompt,
-            **need.settings,
+            **self._with_prompt(need, block)["settings"],
         }
         outputs: tuple[str, ...] = ("test",)
-        if need.step == "states":
+        if need.step != "text":
             available = self.located.train_rows[block.task]
-            outputs = ("validation", "test", *_blocks(block.train, available))
+            outputs = ("validation", "test", *blocks(block.resolved.train, available))
         reads = {role: ("result",) for role in inputs}
+        layer = need.settings.get("layer")
         label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
         return self._add(
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
+
+    def _with_prompt(self, need: Need, block: _Block) -> dict[str, Any]:
+        """A need with what of the task decides what the sender reads."""
+        task = self.spec.tasks[block.task]
+        reading = {"prompt": task.sender_prompt, "max_prompt_tokens": task.max_prompt_tokens}
+        return {"step": need.step, "settings": {**reading, **need.settings}}
+
+    def _check_layer(self, block: _Block, sender: str) -> None:
+        """Refuse a layer that the sender lacks."""
+        layer = getattr(block.resolved.settings, "layer", 0)
+        shape = self.located.shapes.get(sender)
+        if shape is not None and layer > shape.layers:
+            self.loaded.fail(
+                ("experiment", self.spec.experiment.index(block.experiment), block.arm.name),
+                f"layer {layer} is asked for; the sender {sender!r} has {shape.layers}",
+                to_do=f"set layer to at most {shape.layers}",
+            )
 
     def _add_model(
         self, role: Role, block: _Block, inputs: dict[str, str], places: dict[str, str]
@@ -272,6 +381,7 @@ class _Builder:
     ) -> str:
         """Keep a job; where two cells ask for other outputs of it, it owes them all."""
         job_id = identity(kind, step, settings, inputs)
+        gpus = self.spec.resources.gpus if settings.get("device") == "gpu" else 0
         known = self.jobs.get(job_id)
         if known is not None:
             outputs = tuple(dict.fromkeys([*known.outputs, *outputs]))
@@ -290,8 +400,9 @@ class _Builder:
                 "sender": block.experiment.sender,
                 "receiver": block.experiment.receiver,
             },
-            0 if step in ("data", "toy") else self.spec.resources.gpus,
+            gpus,
             self.spec.resources.threads,
+            1 if self.spec.budget.gpu == "cpu" else gpus,
         )
         if known is None or len(known.outputs) < len(outputs):
             self.jobs[job.id] = job
@@ -299,63 +410,18 @@ class _Builder:
         return job.id
 
 
-def _at_point(experiment: Experiment, arm: ArmDeclaration, point: Point) -> tuple[Frozen, Train]:
-    """The arm's settings and the training at one sweep point, every default filled in."""
-    table, train = dict(experiment.settings.get(arm.name, {})), experiment.train
-    for key, value in point.items():
-        owner, field = key.split(".", 1)
-        if owner == "train":
-            train = Train.model_validate({**train.model_dump(exclude_unset=True), field: value})
-        elif owner == arm.name:
-            table[field] = value
-    return arm.settings.model_validate(table), train
+def _label(block: _Block, seed: int | None) -> str:
+    return block.label + ("" if seed is None else f" s{seed}")
 
 
-def _answers(task: Task) -> dict[str, Any]:
-    """What a job must know of a task's answers, whatever the arm."""
-    if isinstance(task, Classification):
-        return {"kind": task.kind, "labels": task.labels}
-    return {"kind": task.kind, "max_new_tokens": task.max_new_tokens}
+def _epochs(block: _Block) -> tuple[str, ...]:
+    """The outputs of a fit; what is solved in one step has one."""
+    epochs = block.resolved.train.epochs if block.arm.epochs else 1
+    return tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
 
 
-def _wanted(task: Task) -> dict[str, Any]:
-    """Where a row holds what should be answered."""
-    if isinstance(task, Classification):
-        return {"kind": task.kind, "label": task.label, "labels": task.labels}
-    return {"kind": task.kind, "target": task.target}
-
-
-def _scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:
-    """The evaluation's settings that can change this arm's numbers."""
-    settings = experiment.evaluate.model_dump()
-    if not arm.soft:
-        del settings["precision"]
-    if not arm.models:
-        del settings["batch_size"]
-    return settings
-
-
-def _schedule(train: Train) -> dict[str, Any]:
-    """The training settings that can change an epoch's numbers.
-
-    With a constant rate the number of epochs is not among them, so 6 epochs extend to 8.
-    """
-    settings = train.model_dump(exclude={"samples", "checkpoint", "epochs"})
-    if train.schedule == "cosine":
-        settings["epochs"] = train.epochs
-    return settings
-
-
-def _samples(train: Train) -> dict[str, int | None]:
-    if isinstance(train.samples, AtMost):
-        return {"max": train.samples.max}
-    return {"exactly": train.samples}
-
-
-def _blocks(train: Train, available: int | None) -> tuple[str, ...]:
-    """Names of the blocks of training rows that hold the samples."""
-    wanted = train.samples.max if isinstance(train.samples, AtMost) else train.samples
-    known = [rows for rows in (wanted, available) if rows is not None]
-    if not known:
-        return ("train-all",)
-    return tuple(f"train-{block:04d}" for block in range(-(-min(known) // BLOCK_ROWS)))
+def _tested(block: _Block) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Which checkpoint is measured, as a setting, and the outputs of the fit that it takes."""
+    epochs = _epochs(block)
+    which = block.resolved.train.checkpoint if block.arm.epochs else "last"
+    return {which: len(epochs)}, epochs if which == "best" else epochs[-1:]

@@ -14,17 +14,17 @@ IDENTITY_VERSION = 1
 BLOCK_ROWS = 1000
 """Sender states are made in blocks of this many training rows, so that more rows extend them."""
 
-Kind = Literal["prepare", "fit", "evaluate"]
+Kind = Literal["prepare", "fit", "evaluate", "latency"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One `prepare`, `fit` or `evaluate`, with the inputs it reads and the outputs it owes."""
+    """One step of a kind, with the inputs it reads and the outputs it owes."""
 
     id: str
     kind: Kind
     step: str
-    """What is prepared (toy, data, states, text), or the arm that is fitted or evaluated."""
+    """What is prepared (toy, data, states, pooled, text), or the arm that is fitted or measured."""
     settings: Mapping[str, Any]
     """The resolved settings that can change its numbers; JSON."""
     inputs: Mapping[str, str]
@@ -41,6 +41,13 @@ class Job:
     """What the spec calls its task and models: for people, not part of the identity."""
     gpus: int = 0
     threads: int = 1
+    charge: int = 1
+    """How many of the budget's units it holds while it runs: none where only GPUs are counted."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run beside it: a stopwatch would see it."""
+        return self.kind == "latency"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.explain import explain
-from lwspec.engine.spec import Experiment, Spec
+from lwspec.engine.spec import Experiment, Latency, Spec, Train
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
 
@@ -173,6 +173,8 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
         _no_twins(loaded, kind, [item.name for item in items])
         for index, item in enumerate(items):
             _all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, names)
+            if kind == "figure" and item.kind == "sweep":
+                _check_one_sweep(loaded, index, item.experiments)
     paths = [(kind, i, a.path) for kind in ("table", "figure") for i, a in _artefacts(spec, kind)]
     for place, (kind, index, written) in enumerate(paths):
         if written is not None and any(written == other for _, _, other in paths[:place]):
@@ -180,6 +182,19 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
     template = spec.paper and loaded.source.path.parent / spec.paper.template
     if template and not template.is_file():
         loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
+
+
+def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]) -> None:
+    """The experiments of a sweep's figure vary one setting, which is its horizontal axis."""
+    for place, name in enumerate(experiments):
+        sweeps = [e.sweep for e in loaded.spec.experiment if e.name == name]
+        if any(len(sweep) != 1 for sweep in sweeps):
+            loaded.fail(
+                ("figure", figure, "experiments", place),
+                f"the experiment {name!r} varies {len(sweeps[0])} settings; a figure of a sweep "
+                "needs exactly one",
+                to_do="choose experiments with one key in sweep",
+            )
 
 
 def _artefacts(spec: Spec, kind: str) -> list[tuple[int, Any]]:
@@ -249,7 +264,9 @@ def sweepable(experiment: Experiment, arms: Arms) -> list[str]:
     keys = [
         f"{arm}.{field}" for arm in experiment.arms for field in arms[arm].settings.model_fields
     ]
-    keys += [f"train.{field}" for field in type(experiment.train).model_fields]
+    keys += [f"train.{field}" for field in Train.model_fields]
+    if experiment.latency is not None:
+        keys += [f"latency.{field}" for field in Latency.model_fields]
     return keys
 
 
@@ -268,7 +285,9 @@ def _check_sweep_values(
             loaded.fail(at, f"the sweep has {value!r} twice: two points would be one")
         try:
             if table == "train":
-                type(experiment.train).model_validate({field: value})
+                Train.model_validate({field: value})
+            elif table == "latency":
+                Latency.model_validate({field: value})
             else:
                 own = experiment.settings.get(table, {})
                 arms[table].settings.model_validate({**own, field: value})

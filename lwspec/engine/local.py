@@ -142,8 +142,7 @@ class LocalExecutor:
     def _mind_the_budget(self) -> None:
         """Stop at a checkpoint once what has run and what runs have spent what was left."""
         running_s = sum(
-            (time.time() - running.started_at) * max(1, len(running.gpus))
-            for running in self._running
+            (time.time() - running.started_at) * _charge(running.pack) for running in self._running
         )
         if running_s > self._seconds_left and not self._stops_wanted:
             self.over_budget = True
@@ -171,8 +170,11 @@ class LocalExecutor:
 
     def _startable(self, pack: Pack) -> bool:
         used = sum(_cpus(running.pack) for running in self._running)
+        crowded = bool(self._running) and _alone(pack)
         return (
-            used + _cpus(pack) <= self._slots.cpus
+            not crowded
+            and not any(_alone(running.pack) for running in self._running)
+            and used + _cpus(pack) <= self._slots.cpus
             and max(job.gpus for job in pack.jobs) <= len(self._free_gpus)
             and not any(
                 self._runs.folder(source).owed(outputs) for source, outputs in pack.waits_for()
@@ -209,7 +211,7 @@ class LocalExecutor:
             self._running.remove(running)
             self._free_gpus += running.gpus
             wall_s = time.time() - running.started_at
-            self._seconds_left -= wall_s * max(1, len(running.gpus))
+            self._seconds_left -= wall_s * _charge(running.pack)
             self._settle(running.pack)
 
     def _settle(self, pack: Pack) -> None:
@@ -244,9 +246,19 @@ class LocalExecutor:
         return Tick(len(self._jobs), done, len(self._failed), tuple(self._running))
 
 
+def _alone(pack: Pack) -> bool:
+    """Whether a pack runs only while no other does."""
+    return any(job.alone for job in pack.jobs)
+
+
 def _cpus(pack: Pack) -> int:
     """Slots that a pack's process holds."""
     return max(job.threads for job in pack.jobs)
+
+
+def _charge(pack: Pack) -> int:
+    """Units of the budget that a pack's process holds."""
+    return max(job.charge for job in pack.jobs)
 
 
 @contextmanager

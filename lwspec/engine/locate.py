@@ -9,14 +9,31 @@ from typing import Any
 from lwspec.engine.expand import Located
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.load import LoadedSpec
-from lwspec.engine.shapes import depth_of
-from lwspec.engine.spec import LOCAL_LOADERS, Data, Model
+from lwspec.engine.shapes import shape_of
+from lwspec.engine.spec import Model
+from lwspec.engine.task import LOCAL_LOADERS, Data
 from lwspec.errors import nearest
 
 TOY_VERSION = 1
 """Raised when the toys change: what was made from the old ones is then made anew."""
 
 TOY_ROWS = {"train": 2000, "test": 500}
+
+HUB_ROWS: Mapping[tuple[str, str | None], Mapping[str, int]] = {
+    ("abisee/cnn_dailymail", "3.0.0"): {"train": 287_113, "validation": 13_368, "test": 11_490},
+    ("allenai/ai2_arc", "ARC-Challenge"): {"train": 1_119, "validation": 299, "test": 1_172},
+    ("allenai/ai2_arc", "ARC-Easy"): {"train": 2_251, "validation": 570, "test": 2_376},
+    ("CogComp/trec", None): {"train": 5_452, "test": 500},
+    ("EdinburghNLP/xsum", None): {"train": 204_045, "validation": 11_332, "test": 11_334},
+    ("fancyzhx/ag_news", None): {"train": 120_000, "test": 7_600},
+    ("google/boolq", None): {"train": 9_427, "validation": 3_270},
+    ("hotpotqa/hotpot_qa", "distractor"): {"train": 90_447, "validation": 7_405},
+    ("openai/gsm8k", "main"): {"train": 7_473, "test": 1_319},
+    ("rajpurkar/squad", None): {"train": 87_599, "validation": 10_570},
+    ("stanfordnlp/sst2", None): {"train": 67_349, "validation": 872, "test": 1_821},
+}
+"""Rows of hub sets by id and name, as published: so that plans need no network."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -43,8 +60,9 @@ def locate(loaded: LoadedSpec, fingerprints: Fingerprints) -> Located:
                 )
         train_rows[name] = task.splits.train.rows or sizes.get(task.splits.train.source)
         test_rows[name] = task.splits.test.rows or sizes.get(task.splits.test.source)
-    depths = {name: depth_of(model, model_paths[name]) for name, model in models.items()}
-    return Located(models, data, model_paths, data_paths, train_rows, test_rows, depths)
+    found = {name: shape_of(model, model_paths[name]) for name, model in models.items()}
+    shapes = {name: shape for name, shape in found.items() if shape is not None}
+    return Located(models, data, model_paths, data_paths, train_rows, test_rows, shapes)
 
 
 def _model(
@@ -81,6 +99,7 @@ def _data(
         return {"toy": data.toy, "version": TOY_VERSION}, {}, dict(TOY_ROWS)
     assert data.path is not None
     at = ("tasks", task, "data")
+    adapter = {} if data.adapter is None else {"adapter": data.adapter}
     if data.path not in LOCAL_LOADERS:
         if not _HUB_ID.fullmatch(data.path):
             loaded.fail(
@@ -89,7 +108,8 @@ def _data(
                 to_do='for local files: { path = "json", data_files = { train = "train.jsonl" } }',
             )
         hub = {"hub": data.path, "name": data.name, "revision": data.revision}
-        return hub, {"hub": data.path}, {}
+        known: dict[str, int | None] = {**HUB_ROWS.get((data.path, data.name), {})}
+        return {**hub, **adapter}, {"hub": data.path}, known
     assert data.data_files is not None
     hashes: dict[str, str] = {}
     places: dict[str, str] = {}
@@ -106,4 +126,4 @@ def _data(
             )
         hashes[split], places[split] = fingerprint.sha256, str(file.resolve())
         sizes[split] = fingerprint.lines + 1 if file.suffix == ".jsonl" else None
-    return {"loader": data.path, "files": hashes}, places, sizes
+    return {"loader": data.path, "files": hashes, **adapter}, places, sizes

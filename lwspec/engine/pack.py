@@ -37,7 +37,7 @@ def packs(jobs: Sequence[Job]) -> list[Pack]:
     """Group jobs, which come inputs first.
 
     An evaluation joins the fit that it measures; evaluations without a fit are joined by data and
-    models, and so are the sender's passes over one task.
+    models, and so are the sender's passes over one task. What is timed runs alone.
     """
     groups: dict[str, list[Job]] = {}
     of_fit = {job.id for job in jobs if job.kind == "fit"}
@@ -47,12 +47,14 @@ def packs(jobs: Sequence[Job]) -> list[Pack]:
 
 
 def _group(job: Job, fits: set[str]) -> str:
+    if job.alone:
+        return job.id
     fit = job.inputs.get("fit")
     if fit is not None and fit in fits:
         return fit
     if job.kind == "evaluate" and fit is None and "text" not in job.inputs:
         return canonical(["evaluate", job.inputs["data"], job.settings["models"]])
-    if job.step in ("states", "text"):
+    if job.step in ("states", "pooled", "text"):
         return canonical(["sender", job.inputs["data"], job.settings["model"]])
     return job.id
 

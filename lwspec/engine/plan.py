@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lwspec.engine.arm import ArmDeclaration
@@ -11,9 +11,9 @@ from lwspec.engine.expand import Expansion, Located
 from lwspec.engine.job import Job, canonical
 from lwspec.engine.load import LoadedSpec
 from lwspec.engine.pack import Pack, in_order, packs
-from lwspec.engine.price import Facts, Measurement, Price, modelled_seconds, price
+from lwspec.engine.price import Facts, Price, modelled_seconds, price
 from lwspec.engine.records import Records
-from lwspec.engine.shapes import shape_of
+from lwspec.engine.shapes import UNKNOWN
 from lwspec.engine.states import State, states
 
 ALLOWANCE_OVER_P90 = 2.0
@@ -25,6 +25,8 @@ class Row:
     """One experiment of the plan: its jobs, those still to run, and their price."""
 
     experiment: str
+    group: str
+    """The heading that it stands under: its own name, or one that it shares with others."""
     arms: tuple[str, ...]
     tasks: tuple[str, ...]
     seeds: int
@@ -34,6 +36,9 @@ class Row:
     p50_hours: float
     p90_hours: float
     sources: tuple[str, ...]
+    declared_hours: float | None
+    """What the spec allots to the experiment."""
+    plan_only: bool
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,18 @@ class Plan:
     rows: tuple[Row, ...]
     packs: tuple[Pack, ...]
     spent_hours: float
+    to_run: tuple[str, ...]
+    """The jobs that owe outputs and are asked for by more than plan-only experiments."""
 
     @property
     def p50_hours(self) -> float:
-        """What the missing jobs should cost."""
-        return sum(price.p50_hours for price in self.prices.values())
+        """What the jobs to run should cost."""
+        return sum(self.prices[job].p50_hours for job in self.to_run)
 
     @property
     def p90_hours(self) -> float:
-        """What is reserved for the missing jobs."""
-        return sum(price.p90_hours for price in self.prices.values())
+        """What is reserved for the jobs to run."""
+        return sum(self.prices[job].p90_hours for job in self.to_run)
 
     @property
     def left_hours(self) -> float:
@@ -97,7 +104,14 @@ def make_plan(
     modelled = {
         job: modelled_seconds(jobs[job], arms, facts, outputs) for job, outputs in owed.items()
     }
-    prices = _prices(loaded, expansion, modelled, records.history)
+    prices = {job: price(jobs[job], seconds, records.history) for job, seconds in modelled.items()}
+    asked = {
+        job
+        for experiment in loaded.spec.experiment
+        if not experiment.plan_only
+        for job in expansion.experiments[experiment.name]
+    }
+    to_run = tuple(job for job in owed if job in asked)
     return Plan(
         loaded,
         expansion,
@@ -106,40 +120,14 @@ def make_plan(
         modelled,
         prices,
         tuple(_rows(loaded, expansion, prices)),
-        tuple(packs(in_order(jobs, set(owed)))),
+        tuple(packs(in_order(jobs, set(to_run)))),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
+        to_run,
     )
 
 
-def _prices(
-    loaded: LoadedSpec,
-    expansion: Expansion,
-    modelled: Mapping[str, float],
-    history: Sequence[Measurement],
-) -> dict[str, Price]:
-    """A price for each missing job; a declared price is shared out by modelled time."""
-    prices = {
-        job: price(expansion.jobs[job], seconds, history) for job, seconds in modelled.items()
-    }
-    for experiment in loaded.spec.experiment:
-        if experiment.gpu_hours is None:
-            continue
-        ids = [
-            job
-            for job in expansion.experiments[experiment.name]
-            if job in prices and prices[job].source == "modelled"
-        ]
-        whole = sum(modelled[job] for job in ids)
-        for job in ids:
-            hours = experiment.gpu_hours * modelled[job] / whole
-            prices[job] = Price(hours, 1.2 * hours, "declared")
-    return prices
-
-
 def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
-    shapes = {
-        name: shape_of(model, located.model_paths[name]) for name, model in located.models.items()
-    }
+    shapes = {name: located.shapes.get(name, UNKNOWN) for name in located.models}
     tasks = {job.id: job.names["task"] for job in expansion.jobs.values() if job.step == "data"}
     train = {job: rows for job, task in tasks.items() if (rows := located.train_rows[task])}
     test = {job: rows for job, task in tasks.items() if (rows := located.test_rows[task])}
@@ -159,6 +147,7 @@ def _rows(loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price])
         rows.append(
             Row(
                 experiment.name,
+                experiment.group or experiment.name,
                 experiment.arms,
                 experiment.tasks,
                 len(experiment.seeds),
@@ -168,6 +157,8 @@ def _rows(loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price])
                 sum(price.p50_hours for price in todo),
                 sum(price.p90_hours for price in todo),
                 tuple(sorted({price.source for price in todo})),
+                experiment.gpu_hours,
+                experiment.plan_only,
             )
         )
     return rows

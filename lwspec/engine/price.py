@@ -35,7 +35,7 @@ class Price:
 
     p50_hours: float
     p90_hours: float
-    source: Literal["measured", "modelled", "declared"]
+    source: Literal["measured", "modelled"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,11 @@ def price(job: Job, modelled_s: float, history: Iterable[Measurement]) -> Price:
 def modelled_seconds(
     job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts, outputs: Sequence[str]
 ) -> float:
-    """Seconds that the outputs of a job should take on the budget's unit, from their arithmetic."""
-    return START_S + _flop(job, arms, facts, outputs) / FLOPS[facts.unit]
+    """Device seconds of the budget's unit that a job's outputs should take, from their arithmetic.
+
+    None where only GPUs are counted and the job holds none.
+    """
+    return job.charge * (START_S + _flop(job, arms, facts, outputs) / FLOPS[facts.unit])
 
 
 def _flop(
@@ -93,10 +96,13 @@ def _flop(
         return 1.0e12
     if job.step == "data":
         return 0.0
+    if job.kind == "latency":
+        return _timing_flop(job, facts)
     sender, receiver = facts.shapes[job.names["sender"]], facts.shapes[job.names["receiver"]]
     if job.kind == "prepare":
         rows = sum(1000 if output.startswith("train") else test_rows for output in outputs)
-        tokens = settings["max_prompt_tokens"] / 2 + 4 * settings.get("max_new_tokens", 0)
+        tokens = min(settings["max_prompt_tokens"], 2 * LONG_PROMPT_TOKENS) / 2
+        tokens += 4 * settings.get("max_new_tokens", 0)
         depth = settings.get("layer", sender.layers) / sender.layers
         return float(2 * sender.parameters * depth * tokens * rows)
     arm = arms[job.step]
@@ -111,4 +117,18 @@ def _flop(
     samples = min(samples, wanted or samples)
     parsed = arm.settings.model_validate(settings["arm_settings"])
     trainable = arm.parameters(parsed, sender.width, receiver.width)
+    if settings.get("teacher"):
+        per_row += 2 * reader.parameters * LONG_PROMPT_TOKENS / 3
     return (3 * per_row + 6 * trainable * SHORT_PROMPT_TOKENS) * samples * len(outputs)
+
+
+def _timing_flop(job: Job, facts: Facts) -> float:
+    """A timing: every batch twice, with and without its parts, through each model it runs."""
+    latency = job.settings["latency"]
+    written = latency["new_tokens"] + sum(
+        need["settings"].get("max_new_tokens", 0) for need in job.settings["needs"]
+    )
+    size = sum(facts.shapes[job.names[role]].parameters for role in job.settings["models"])
+    rows = 2 * (latency["repeats"] + latency["warmup"]) * latency["batch_size"]
+    # A token written one by one costs as much as reading a few: memory, not arithmetic, decides.
+    return float(2 * size * rows * (LONG_PROMPT_TOKENS + 10 * written))

@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from lwspec.engine.job import Job
+from lwspec.engine.job import Job, Kind
 from lwspec.errors import RunFolderError
 
 _ATTEMPT = re.compile(r"attempt-[1-9][0-9]*")
@@ -126,7 +126,7 @@ class AttemptFolder:
         if not started or not events.exists():
             return 0.0
         lived_s = max(0.0, events.stat().st_mtime - float(started["started_at"]))
-        return lived_s * max(1, int(started["gpus"]))
+        return lived_s * int(started["charge"])
 
 
 def _event(line: bytes) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Runs:
 
     def folders(self) -> Iterator[JobFolder]:
         """Every job that was ever submitted here."""
-        for kind in ("prepare", "fit", "evaluate"):
+        for kind in get_args(Kind):
             for path in sorted(self.path.glob(f"{kind}-*")):
                 if (path / "job.json").exists():
                     yield JobFolder(path)

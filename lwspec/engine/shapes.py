@@ -1,4 +1,7 @@
-"""Sizes of models, from a local config, a short table of known ones, or the toys: for the price."""
+"""Sizes of models, from a local config, a short table of known ones, or the toys.
+
+For the price, and to refuse early what a model cannot do.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,24 @@ class Shape:
     width: int
     layers: int
     parameters: float
+    context: int | None = None
+    """The longest input in tokens, where it is known."""
 
 
 TOYS = {"llama": Shape(96, 4, 0.5e6), "mistral": Shape(64, 4, 0.25e6)}
 
 KNOWN = {
-    "meta-llama/Meta-Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9),
-    "meta-llama/Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9),
-    "mistralai/Mistral-7B-Instruct-v0.3": Shape(4096, 32, 7.25e9),
+    "google/gemma-2-2b-it": Shape(2304, 26, 2.61e9, 8192),
+    "google/gemma-2-9b-it": Shape(3584, 42, 9.24e9, 8192),
+    "meta-llama/Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9, 131072),
+    "meta-llama/Llama-3.2-1B-Instruct": Shape(2048, 16, 1.24e9, 131072),
+    "meta-llama/Llama-3.2-3B-Instruct": Shape(3072, 28, 3.21e9, 131072),
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9, 131072),
+    "mistralai/Mistral-7B-Instruct-v0.3": Shape(4096, 32, 7.25e9, 32768),
+    "Qwen/Qwen2.5-0.5B-Instruct": Shape(896, 24, 0.49e9, 32768),
+    "Qwen/Qwen2.5-1.5B-Instruct": Shape(1536, 28, 1.54e9, 32768),
+    "Qwen/Qwen2.5-3B-Instruct": Shape(2048, 36, 3.09e9, 32768),
+    "Qwen/Qwen2.5-7B-Instruct": Shape(3584, 28, 7.62e9, 32768),
 }
 """From the models' published config.json files."""
 
@@ -31,18 +44,8 @@ UNKNOWN = Shape(4096, 32, 8e9)
 """Assumed where neither config nor table tells: the size that this field uses most."""
 
 
-def shape_of(model: Mapping[str, Any], path: str) -> Shape:
-    """The shape of a located model, assumed where nothing is known of it."""
-    return _known_shape(model, path) or UNKNOWN
-
-
-def depth_of(model: Mapping[str, Any], path: str) -> int | None:
-    """How many layers a located model has, or None where that is not known."""
-    shape = _known_shape(model, path)
-    return shape.layers if shape else None
-
-
-def _known_shape(model: Mapping[str, Any], path: str) -> Shape | None:
+def shape_of(model: Mapping[str, Any], path: str) -> Shape | None:
+    """The shape of a located model, or None where nothing is known of it."""
     if "toy" in model:
         return TOYS[model["toy"]]
     config = Path(path) / "config.json"
@@ -65,4 +68,6 @@ def _from_config(config: Mapping[str, Any]) -> Shape | None:
     kv_heads = config.get("num_key_value_heads") or heads
     attention = 2 * width * head_dim * (heads + kv_heads)
     embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
-    return Shape(width, layers, layers * (attention + 3 * width * inner) + embeddings)
+    context = config.get("max_position_embeddings") or config.get("n_positions")
+    parameters = layers * (attention + 3 * width * inner) + embeddings
+    return Shape(width, layers, parameters, context)

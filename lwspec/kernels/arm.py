@@ -1,8 +1,8 @@
 """The arm interface: the parts in which one way of communicating differs from another.
 
 The trainer and the evaluator own every loop; an arm supplies functions. What crosses from sender
-to receiver is what `message` returns and nothing else: `present` gets the context only where the
-arm's declared regime says that the receiver sees it.
+to receiver is what `message` returns and nothing else: `present` sees the context only where the
+arm's declared regime says that the receiver does.
 
 This module and the arms' files import no torch when they are read, so that planning stays light.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.kernels.message import Message, Prompt
+from lwspec.kernels.prompts import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +32,8 @@ class Batch:
     """Hidden states of the sender, each [tokens, sender_width]."""
     texts: Sequence[str] | None = None
     """What the sender wrote."""
+    pooled: Tensor | None = None
+    """One vector a row [rows, sender_width], pooled from the layer in the arm's settings."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Setup:
     reader: Reader | None
     """The frozen model that answers; None for arms that need none."""
     sender_width: int | None
-    examples: Sequence[tuple[str, str]] = ()
-    """Training texts with their answers, as many of each label as the arm declared."""
+    examples: Sequence[tuple[Seen, str]] = ()
+    """Training rows with their answers, as many of each label as the arm declared."""
     module: nn.Module | None = None
     """What `build` made; trained, or being trained."""
     weights: Mapping[str, Tensor] = field(default_factory=dict)
@@ -67,18 +70,11 @@ class Arm:
     build: Callable[[Setup], nn.Module] | None = None
     """Its trainable module, initialised from torch's seeded generator."""
     message: Callable[[Setup, Batch], Message] | None = None
-    present: Callable[[Setup, Any, str | None], Prompt] | None = None
-    """One row's message, and its context where the regime allows, to what the reader runs on."""
+    present: Callable[[Setup, Any, Seen], Prompt] | None = None
+    """One row's message, and what the regime lets it see of the row, to what the reader runs on."""
     loss: Callable[[Setup, Message], Tensor] | None = None
     """A term beside the answer's cross-entropy."""
     solve: Callable[[Setup, Batch, Sequence[int], int], Solved] | None = None
     """Fit in one step from all training rows, their labels and the number of labels."""
     predict: Callable[[Setup, Batch], Tensor] | None = None
     """Log-probabilities [rows, labels] without any reader."""
-
-
-def text_prompt(setup: Setup, field: str, text: str) -> Prompt:
-    """The task's prompt `field` around a text, cut to its last tokens."""
-    assert setup.reader is not None
-    prompt = setup.task[field].replace("{context}", text)
-    return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]

@@ -86,7 +86,7 @@ class Attempt:
 
     def device_s(self) -> float:
         """Device seconds of this attempt so far."""
-        return (time.monotonic() - self.begun) * max(1, self.job.gpus)
+        return (time.monotonic() - self.begun) * self.job.charge
 
     def why_stop(self) -> Stopped | None:
         """The reason to stop at this step, if there is one."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lwspec.errors import CheckpointError
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.batches import RowsAtOnce, parts
 from lwspec.kernels.checkpoint import (
     Progress,
     complete_checkpoints,
@@ -26,6 +27,10 @@ from lwspec.kernels.checkpoint import (
     save_weights,
 )
 from lwspec.kernels.items import Items, open_items, open_training_items
+from lwspec.kernels.loss import Counts, batch_loss, supervised
+from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen, text_prompt
+from lwspec.kernels.rows import Row
 from lwspec.kernels.score import Scored, score
 from lwspec.kernels.setup import Answers, answers_of, no_messages, open_setup, present_all
 
@@ -36,7 +41,7 @@ def fit(attempt: Attempt, device: torch.device) -> None:
     """Train the job's arm until every epoch that it owes was offered."""
     train = open_training_items(attempt)
     validation = open_items(attempt, "validation")
-    arm, setup = open_setup(attempt, train, device)
+    arm, setup = open_setup(attempt, train.sender_width, device)
     if arm.solve is not None:
         _solve(attempt, arm, setup, train, validation)
         return
@@ -93,6 +98,7 @@ class _Trainer:
         )
         self.steps_per_epoch = math.ceil(len(self.train.rows) / self.settings["batch_size"])
         self.epochs = len(self.attempt.job.outputs)
+        self.at_once = RowsAtOnce(self.attempt, self.settings["batch_size"])
 
     def run(self) -> None:
         """Go on from the furthest readable checkpoint to the last epoch that is owed."""
@@ -135,25 +141,63 @@ class _Trainer:
 
     def _step(self, indices: Sequence[int], step: int) -> float:
         """One update; returns the answer's cross-entropy of the batch."""
-        assert self.setup.reader is not None
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings["learning_rate"] * self._rate(step)
-        batch = self.train.batch(indices)
-        messages = no_messages(indices)
-        if self.arm.message is not None:
-            messages = self.arm.message(self.setup, batch)
-        prompts = present_all(self.arm, self.setup, messages, batch.contexts)
-        targets = [self.train.rows[index].target for index in indices]
-        said = [[*self.answers.ids(target), self.setup.reader.eos] for target in targets]
-        answer_loss = self.setup.reader.answer_loss(prompts, said)
-        loss = answer_loss
-        if self.arm.loss is not None:
-            loss = loss + self.arm.loss(self.setup, messages)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.at_once.retry(lambda: self._gradients(indices))
         nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
         self.optimizer.step()
-        return float(answer_loss.detach())
+        return loss
+
+    def _gradients(self, indices: Sequence[int]) -> float:
+        """Gradients of a batch, accumulated over as many rows at once as memory allows.
+
+        Messages are made for the whole batch at once, since their losses beside the answer's are
+        over the batch; the receiver's gradients at the messages are then handed on.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        rows = [self.train.rows[index] for index in indices]
+        messages = no_messages(indices)
+        if self.arm.message is not None:
+            messages = self.arm.message(self.setup, self.train.batch(indices))
+        leaves = [_leaf(message) for message in messages]
+        said = [self._said(row) for row in rows]
+        counts = Counts(sum(map(len, said)), len(said))
+        plain = 0.0
+        for part in parts(range(len(rows)), self.at_once.rows):
+            chosen = [rows[place] for place in part]
+            prompts = present_all(self.arm, self.setup, [leaves[place] for place in part], chosen)
+            answers = [said[place] for place in part]
+            assert self.setup.reader is not None
+            loss, cross_entropy = batch_loss(
+                self.setup.reader, prompts, answers, counts, self.settings, self._teacher(chosen)
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+            plain += float(cross_entropy)
+        self._hand_on(messages, leaves)
+        return plain
+
+    def _hand_on(self, messages: Sequence[Any], leaves: Sequence[Any]) -> None:
+        """From the messages' gradients to the module's, with the arm's loss beside the answer's."""
+        made = [message for message in messages if isinstance(message, Tensor)]
+        if not made:
+            return
+        gradients: list[Tensor | None] = [leaf.grad for leaf in leaves]
+        if self.arm.loss is not None:
+            made, gradients = [*made, self.arm.loss(self.setup, messages)], [*gradients, None]
+        torch.autograd.backward(made, gradients)
+
+    def _said(self, row: Row) -> Sequence[int]:
+        """The tokens of a row's answer that are learnt, its end token after the last."""
+        assert self.setup.reader is not None
+        return supervised([*self.answers.ids(row.target), self.setup.reader.eos], self.settings)
+
+    def _teacher(self, rows: Sequence[Row]) -> list[Prompt] | None:
+        """Prompts with the text itself, where the receiver that reads it is distilled."""
+        task = self.attempt.job.settings.get("teacher")
+        if task is None:
+            return None
+        setup = replace(self.setup, task=task)
+        return [text_prompt(setup, "receiver_prompt", Seen(r.context, r.fields)) for r in rows]
 
     def _rate(self, step: int) -> float:
         """The learning rate's factor: linear warm-up, then constant or a cosine to zero."""
@@ -188,9 +232,15 @@ class _Trainer:
             {
                 "samples": len(self.train.rows),
                 "steps": progress.step,
+                "rows_at_once": self.at_once.rows,
                 "parameters": sum(parameter.numel() for parameter in self.parameters),
             },
         )
+
+
+def _leaf(message: Any) -> Any:
+    """A soft message cut off from what made it, to collect its gradient; others as they are."""
+    return message.detach().requires_grad_() if isinstance(message, Tensor) else message
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:

@@ -12,7 +12,7 @@ from lwspec.errors import DataError
 from lwspec.kernels.arm import Batch
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.sender import States, open_states, read_texts
+from lwspec.kernels.stored import Pooled, States, open_pooled, open_states, read_texts
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,18 @@ class Items:
     places: Sequence[int]
     states: States | None
     texts: Sequence[str] | None
+    pooled: Pooled | None
 
     @property
     def labels(self) -> list[int]:
         """The index of each row's label."""
         return [row.label for row in self.rows]
+
+    @property
+    def sender_width(self) -> int | None:
+        """How wide the sender's states are, where the job was given any."""
+        given = self.states or self.pooled
+        return given.width if given is not None else None
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """What the sender's side has for some rows."""
@@ -37,7 +44,10 @@ class Items:
         texts = None
         if self.texts is not None:
             texts = [self.texts[self.places[index]] for index in indices]
-        return Batch([self.rows[index].context for index in indices], states, texts)
+        pooled = None
+        if self.pooled is not None:
+            pooled = self.pooled.of([self.places[index] for index in indices])
+        return Batch([self.rows[index].context for index in indices], states, texts, pooled)
 
     def everything(self) -> Batch:
         """One batch of all rows."""
@@ -52,7 +62,10 @@ def open_items(attempt: Attempt, split: str) -> Items:
     texts = None
     if "text" in attempt.job.inputs:
         texts = read_texts(attempt.input("text").file(split, f"texts/{split}.parquet"))
-    return Items(rows, range(len(rows)), states, texts)
+    pooled = None
+    if "pooled" in attempt.job.inputs:
+        pooled = open_pooled(attempt, split, attempt.job.settings["arm_settings"]["layer"])
+    return Items(rows, range(len(rows)), states, texts, pooled)
 
 
 def first_items(items: Items, most: int | None) -> Items:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
@@ -38,18 +38,44 @@ def parse_answer(written: str, answers: Sequence[str]) -> int | None:
     return found[0] if found else None
 
 
-def text_metrics(written: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
-    """Means over rows: ROUGE-1, -2 and -L (F measure, stemmed), exact match and token F1."""
+def text_metrics(
+    written: Sequence[str], accepted: Sequence[Sequence[str]], answer_pattern: str | None = None
+) -> dict[str, float]:
+    """Means over rows of ROUGE-1, -2 and -L (F measure, stemmed) and of the answers' agreement.
+
+    Of several accepted answers the best counts. Agreement is exact match and token F1 of the
+    normalised texts; or, with `answer_pattern`, whether its group finds the same first in both
+    texts, one in which it finds nothing being wrong and counted in `unparsed_rate`.
+    """
     scorer = RougeScorer(ROUGE, use_stemmer=True)
-    pairs = list(zip(written, targets, strict=True))
-    scores = [scorer.score(target, text) for text, target in pairs]
-    means = {name: sum(score[name].fmeasure for score in scores) / len(pairs) for name in ROUGE}
-    exact = [normalised(text) == normalised(target) for text, target in pairs]
-    return {
-        **means,
-        "exact_match": sum(exact) / len(pairs),
-        "token_f1": sum(token_f1(text, target) for text, target in pairs) / len(pairs),
-    }
+    pairs = list(zip(written, accepted, strict=True))
+    rouge = [scorer.score_multi(list(answers), text) for text, answers in pairs]
+    metrics = {name: mean(score[name].fmeasure for score in rouge) for name in ROUGE}
+    if answer_pattern is not None:
+        found = [first_match(answer_pattern, text) for text in written]
+        right = (
+            text is not None and text in {first_match(answer_pattern, answer) for answer in answers}
+            for text, answers in zip(found, accepted, strict=True)
+        )
+        unparsed = mean(text is None for text in found)
+        return {**metrics, "exact_match": mean(right), "unparsed_rate": unparsed}
+    exact = (
+        normalised(text) in {normalised(answer) for answer in answers} for text, answers in pairs
+    )
+    f1 = (max(token_f1(text, answer) for answer in answers) for text, answers in pairs)
+    return {**metrics, "exact_match": mean(exact), "token_f1": mean(f1)}
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of at least one value."""
+    listed = [float(value) for value in values]
+    return sum(listed) / len(listed)
+
+
+def first_match(pattern: str, text: str) -> str | None:
+    """The group of the pattern's first match in a text, its thousands' commas dropped."""
+    match = re.search(pattern, text)
+    return match[1].replace(",", "").rstrip(".") if match else None
 
 
 def normalised(text: str) -> str:

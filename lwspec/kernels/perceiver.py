@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class Perceiver(nn.Module):
-    """M learned latents read the sender's states; each soft token leaves with a learned RMS."""
+    """M learned latents read the sender's states, and leave as soft tokens of a certain RMS."""
 
     def __init__(
         self,
@@ -55,14 +55,19 @@ class Perceiver(nn.Module):
         depth: int,
         heads: int,
         rms: float,
+        calibration: str = "learned",
     ) -> None:
-        """`rms` is the output's initial root mean square: that of the receiver's embeddings."""
+        """`rms` is the output's root mean square, at first or, unless it is `learned`, for good."""
         super().__init__()
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
         self.enter = _projection(sender_width, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.leave = _projection(width, receiver_width)
-        self.scale = nn.Parameter(torch.tensor(rms))
+        if calibration == "learned":
+            self.scale = nn.Parameter(torch.tensor(rms))
+        else:
+            self.register_buffer("scale", torch.tensor(rms))
+        self.over = (-2, -1) if calibration == "example" else (-1,)
 
     def forward(self, states_BTS: Tensor, padding_BT: Tensor) -> Tensor:
         """Soft tokens [B, M, R] from padded states; `padding_BT` is True on padding."""
@@ -71,7 +76,7 @@ class Perceiver(nn.Module):
         for block in self.blocks:
             x = block(x, states, padding_BT)
         x = self.leave(x)
-        scaled: Tensor = self.scale * x / (x.pow(2).mean(-1, keepdim=True) + EPSILON).sqrt()
+        scaled: Tensor = self.scale * x / (x.pow(2).mean(self.over, keepdim=True) + EPSILON).sqrt()
         return scaled
 
 

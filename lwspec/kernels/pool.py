@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lwspec.kernels.arm import Batch
 
-
-def pool(batch: Batch, pooling: str) -> Tensor:
-    """The last token's state, or the mean over tokens: [rows, sender_width] in float32."""
-    assert batch.states is not None
-    rows = [states.float().cpu() for states in batch.states]
-    return torch.stack([states[-1] if pooling == "last" else states.mean(0) for states in rows])
+def pool(states: Tensor, pooling: str) -> Tensor:
+    """The last token's state or the mean over tokens: [..., tokens, width] to [..., width]."""
+    states = states.float()
+    return states[..., -1, :] if pooling == "last" else states.mean(-2)
 
 
 def repeat_at_rms(vectors: Tensor, tokens: int, rms: float) -> list[Tensor]:

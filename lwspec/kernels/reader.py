@@ -1,4 +1,4 @@
-"""A frozen causal model that reads prompts and answers: scoring labels, writing, hidden states.
+"""A frozen causal model that reads prompts and answers: learning, scoring, writing.
 
 Prompts are sequences of token ids and embeddings, left-padded, so that every row's answer begins
 at the same position. Shapes: B rows, T tokens, V vocabulary, L labels, W width.
@@ -6,6 +6,8 @@ at the same position. Shapes: B rows, T tokens, V vocabulary, L labels, W width.
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,15 @@ class Padded:
 
 
 @dataclass(frozen=True)
+class Started:
+    """Prompts that were read: the KV cache, and the next token's log-probabilities [B, V]."""
+
+    padded: Padded
+    cache: Any
+    next_BV: Tensor
+
+
+@dataclass(frozen=True)
 class Answers:
     """What a model says after some prompts."""
 
@@ -42,19 +53,24 @@ class Answers:
     """Greedily decoded text, up to the end token; None where none was asked for."""
 
 
-class _StopForward(Exception):
-    """Raised inside a forward pass once the wanted layer has been seen."""
-
-
 class Reader:
     """A frozen model with its tokenizer, on one device."""
 
     def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
-        self.model = model.to(device).eval().requires_grad_(False)
+        spread = hasattr(model, "hf_device_map")
+        self.model = (model if spread else model.to(device)).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.device = device
+        if "inputs_embeds" not in inspect.signature(self.model.forward).parameters:
+            raise ModelError(
+                f"{type(model).__name__} takes no inputs_embeds, so no soft token could reach it",
+                remedy="choose a decoder that transformers runs on inputs_embeds",
+            )
         self.embedding = self.model.get_input_embeddings()
         self.width: int = self.embedding.embedding_dim
+        self.context: int | None = getattr(
+            model.config.get_text_config(), "max_position_embeddings", None
+        )
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-text token, so no answer could end")
         self.eos: int = tokenizer.eos_token_id
@@ -62,11 +78,18 @@ class Reader:
 
     @staticmethod
     def load(path: str | Path, dtype: str, revision: str | None, device: torch.device) -> Reader:
-        """Load a model folder or hub id. Raises ModelError with the remedy."""
+        """Load a model folder or hub id. Raises ModelError with the remedy.
+
+        Where the process sees several GPUs, accelerate spreads the model's layers over them.
+        """
+        several = device.type == "cuda" and torch.cuda.device_count() > 1
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main")
             model = AutoModelForCausalLM.from_pretrained(
-                path, revision=revision or "main", dtype=getattr(torch, dtype)
+                path,
+                revision=revision or "main",
+                dtype=getattr(torch, dtype),
+                device_map="auto" if several else None,
             )
         except (OSError, ValueError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
@@ -113,6 +136,11 @@ class Reader:
         ]
         rows = [torch.cat([self._embed(part) for part in parts]) for parts in segments]
         longest = max(len(row) for row in rows)
+        if self.context is not None and longest > self.context:
+            raise ModelError(
+                f"a prompt of {longest} tokens is longer than the model's context, {self.context}",
+                remedy="lower max_prompt_tokens, or the number of soft tokens",
+            )
         embeds = torch.stack([functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         mask = (torch.arange(longest, device=self.device) >= longest - lengths[:, None]).long()
@@ -125,8 +153,14 @@ class Reader:
         embedded: Tensor = self.embedding(ids)
         return embedded
 
-    def answer_loss(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> Tensor:
-        """Mean cross-entropy of the answers' tokens; gradients reach the prompts' embeddings."""
+    def answer_logits(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [B, T, V] in float32 over the answers' tokens, and the tokens [B, T].
+
+        Answers are aligned at their ends; what stands before a shorter one is -100 among the
+        tokens. Gradients reach the prompts' embeddings.
+        """
         padded = self.pad(prompts, answers)
         longest = max(len(answer) for answer in answers)
         logits_BTV = self.model(
@@ -136,19 +170,15 @@ class Reader:
             use_cache=False,
             logits_to_keep=longest + 1,
         ).logits[:, :-1]
-        targets = torch.tensor(
+        tokens_BT = torch.tensor(
             [[-100] * (longest - len(answer)) + list(answer) for answer in answers],
             device=self.device,
         )
-        return functional.cross_entropy(
-            logits_BTV.float().flatten(0, 1), targets.flatten(), ignore_index=-100
-        )
+        return logits_BTV.float(), tokens_BT
 
     @torch.no_grad()
-    def answer(
-        self, prompts: Sequence[Prompt], labels: Sequence[Sequence[int]], write_tokens: int = 0
-    ) -> Answers:
-        """Score every label in full after each prompt, and write up to `write_tokens` greedily."""
+    def start(self, prompts: Sequence[Prompt]) -> Started:
+        """Read the prompts, and keep what the next token is computed from."""
         padded = self.pad(prompts)
         first = self.model(
             inputs_embeds=padded.embeds,
@@ -157,25 +187,36 @@ class Reader:
             use_cache=True,
             logits_to_keep=1,
         )
-        cache = first.past_key_values
-        next_BV = first.logits[:, -1].float().log_softmax(-1)
-        scores = [self._score(label, next_BV, cache, padded) for label in labels]
+        return Started(padded, first.past_key_values, first.logits[:, -1].float().log_softmax(-1))
+
+    @torch.no_grad()
+    def answer(
+        self, prompts: Sequence[Prompt], labels: Sequence[Sequence[int]], write_tokens: int = 0
+    ) -> Answers:
+        """Score every label in full after each prompt, and write up to `write_tokens` greedily."""
+        started = self.start(prompts)
+        next_BV = started.next_BV
+        scores = [self._score(label, started) for label in labels]
         written = None
         if write_tokens:
-            written = self._write(next_BV.argmax(-1), cache, padded, write_tokens)
+            written = [self._text(row) for row in self.go_on(started, write_tokens).tolist()]
         stacked = torch.stack(scores, 1) if scores else next_BV.new_zeros(len(next_BV), 0)
         return Answers(stacked, next_BV.argmax(-1), written)
 
-    def _score(self, label: Sequence[int], next_BV: Tensor, cache: Any, padded: Padded) -> Tensor:
+    def _score(self, label: Sequence[int], started: Started) -> Tensor:
         """Log-probability [B] of a label's tokens; the cache is left as it was found."""
-        score = next_BV[:, label[0]]
+        score = started.next_BV[:, label[0]]
         if len(label) == 1:
             return score
-        rows = len(next_BV)
+        rows = len(score)
         fed = torch.tensor([label[:-1]], device=self.device).expand(rows, -1)
-        logits = self._continue(fed, cache, padded).float().log_softmax(-1)
+        # A sliding window forgets, so its cache cannot be cropped back: a copy is fed instead.
+        slides = any(getattr(layer, "is_sliding", False) for layer in started.cache.layers)
+        cache = copy.deepcopy(started.cache) if slides else started.cache
+        logits = self._continue(fed, cache, started.padded).float().log_softmax(-1)
         rest = torch.tensor([label[1:]], device=self.device).expand(rows, -1)
-        cache.crop(-fed.shape[1])
+        if not slides:
+            cache.crop(-fed.shape[1])
         return score + logits.gather(-1, rest[..., None])[..., 0].sum(1)
 
     def _continue(self, ids_BT: Tensor, cache: Any, padded: Padded) -> Tensor:
@@ -193,75 +234,21 @@ class Reader:
         ).logits
         return logits
 
-    def _write(self, token_B: Tensor, cache: Any, padded: Padded, most: int) -> list[str]:
-        """Greedy continuation, cut at the end token."""
-        tokens = [token_B]
-        ended = token_B == self.eos
-        while len(tokens) < most and not bool(ended.all()):
-            logits = self._continue(tokens[-1][:, None], cache, padded)
+    @torch.no_grad()
+    def go_on(self, started: Started, most: int, *, stop_at_end: bool = True) -> Tensor:
+        """Greedy token ids [B, written]: until every row has ended, or `most` in any case."""
+        tokens = [started.next_BV.argmax(-1)]
+        ended = tokens[0] == self.eos
+        while len(tokens) < most and not (stop_at_end and bool(ended.all())):
+            logits = self._continue(tokens[-1][:, None], started.cache, started.padded)
             tokens.append(logits[:, -1].argmax(-1))
             ended = ended | (tokens[-1] == self.eos)
-        return [self._text(row) for row in torch.stack(tokens, 1).tolist()]
+        return torch.stack(tokens, 1)
 
     def _text(self, ids: list[int]) -> str:
         kept = ids[: ids.index(self.eos)] if self.eos in ids else ids
         return str(self.tokenizer.decode(kept))
 
-    @torch.no_grad()
     def write(self, prompts: Sequence[Prompt], most: int) -> list[str]:
         """Greedy text of at most `most` tokens after each prompt."""
-        written = self.answer(prompts, [[self.eos]], write_tokens=most).written
-        assert written is not None
-        return written
-
-    @torch.no_grad()
-    def hidden_states(self, prompts: Sequence[Prompt], layer: int) -> list[Tensor]:
-        """States [tokens, width] of each prompt after `layer` blocks; nothing above is run.
-
-        Layer 0 is the embeddings; the last layer's states have passed the final norm, as in
-        transformers' `hidden_states`.
-        """
-        blocks = self._blocks()
-        if layer > len(blocks):
-            raise ModelError(
-                f"layer {layer} is asked for; the model has {len(blocks)}",
-                remedy=f"set layer to at most {len(blocks)}",
-            )
-        padded = self.pad(prompts)
-        states = self._run_to(layer, blocks, padded)
-        lengths = padded.mask.sum(1).tolist()
-        return [row[-length:] for row, length in zip(states, lengths, strict=True)]
-
-    def _run_to(self, layer: int, blocks: Any, padded: Padded) -> Tensor:
-        arguments = {
-            "inputs_embeds": padded.embeds,
-            "attention_mask": padded.mask,
-            "position_ids": padded.positions,
-            "use_cache": False,
-        }
-        if layer == len(blocks):
-            base = getattr(self.model, self.model.base_model_prefix)
-            last: Tensor = base(**arguments).last_hidden_state
-            return last
-        seen: list[Tensor] = []
-
-        def stop(module: Any, args: Any, kwargs: Any) -> None:
-            seen.append(args[0] if args else kwargs["hidden_states"])
-            raise _StopForward
-
-        hook = blocks[layer].register_forward_pre_hook(stop, with_kwargs=True)
-        try:
-            self.model(**arguments)
-        except _StopForward:
-            pass
-        finally:
-            hook.remove()
-        return seen[0]
-
-    def _blocks(self) -> Any:
-        """The list of decoder blocks, whatever the family calls it."""
-        depth = self.model.config.get_text_config().num_hidden_layers
-        for module in self.model.modules():
-            if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
-                return module
-        raise ModelError(f"no list of {depth} blocks was found in {type(self.model).__name__}")
+        return [self._text(row) for row in self.go_on(self.start(prompts), most).tolist()]

@@ -6,23 +6,27 @@ Every job of a task reads these files, so that all arms see the same rows in the
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 from pyarrow import parquet
 
-from lwspec.engine.runfolder import sha256_of
 from lwspec.errors import DataError, nearest
+from lwspec.kernels.adapters import adapt
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.sources import read_sources
 
 SPLITS = ("test", "validation", "train")
 """In the order in which they take rows, so that train never holds what the others hold."""
+
+_TEXT = pyarrow.string()
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,31 @@ class Row:
     """The label's name, or the text that should be written."""
     label: int
     """The label's index; -1 where the answer is free text."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The other columns that the task's prompts or query name."""
+    accepted: tuple[str, ...] = ()
+    """Every answer that counts as right, where the data name more than the target."""
 
 
-def read_rows(folder: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """Rows that `prepare_rows` wrote."""
-    return [Row(**row) for row in parquet.read_table(folder).to_pylist()]
+    return [
+        Row(
+            row["item"],
+            row["context"],
+            row["target"],
+            row["label"],
+            json.loads(row["fields"]),
+            tuple(row["accepted"]),
+        )
+        for row in parquet.read_table(path).to_pylist()
+    ]
 
 
 def prepare_rows(attempt: Attempt) -> None:
     """Read, check, split, and write train, validation and test."""
     settings = attempt.job.settings
-    sources = _read_sources(attempt)
+    sources = read_sources(attempt)
     checked = {name: _check(rows, name, settings) for name, rows in sources.items()}
     splits, left_out = split_rows(checked, settings["splits"], settings["sample_seed"])
     files: list[Path] = []
@@ -53,6 +71,12 @@ def prepare_rows(attempt: Attempt) -> None:
     for name, rows in splits.items():
         if not rows:
             raise DataError(f"the split {name!r} is empty")
+        if settings["kind"] == "classification" and len({row.label for row in rows}) == 1:
+            raise DataError(
+                f"all {len(rows)} rows of {name} have the label {rows[0].target!r}: nothing could "
+                "be told apart",
+                remedy="check `label` and `splits`; a split taken from sorted rows has one label",
+            )
         path = attempt.path / "rows" / f"{name}.parquet"
         _write(path, rows)
         files.append(path)
@@ -69,50 +93,10 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
         "context": [row.context for row in rows],
         "target": [row.target for row in rows],
         "label": [row.label for row in rows],
+        "fields": [json.dumps(dict(row.fields)) for row in rows],
+        "accepted": pyarrow.array([list(row.accepted) for row in rows], pyarrow.list_(_TEXT)),
     }
     parquet.write_table(pyarrow.table(columns), path)
-
-
-def _read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
-    """The raw rows of each source split that the task uses."""
-    settings = attempt.job.settings
-    data = settings["data"]
-    wanted = {split["source"] for split in settings["splits"].values()}
-    if "toy" in data:
-        from lwspec.kernels.toy.text import rows
-
-        return {name: rows(data["toy"], name) for name in sorted(wanted)}
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    scratch = str(attempt.path / "scratch")
-    try:
-        if "loader" in data:
-            files = {name: attempt.job.places[name] for name in sorted(wanted)}
-            for name, file in files.items():
-                if sha256_of(Path(file)) != data["files"][name]:
-                    raise DataError("the data have changed since they were planned", where=file)
-            loaded = load_dataset(data["loader"], data_files=files, cache_dir=scratch)
-        else:
-            loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
-        return {name: loaded[name].to_list() for name in sorted(wanted)}
-    except (DatasetsError, OSError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno == 28:
-            raise
-        first = str(error.__cause__ or error).strip().splitlines()[0]
-        raise DataError(
-            f"cannot load the data: {first}",
-            where=", ".join(attempt.job.places.values()),
-            remedy="check path and split names; for a hub set, the network and `hf auth login`",
-        ) from None
-    finally:
-        _remove(Path(scratch))
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(raw: Sequence[Mapping[str, Any]], split: str, settings: Mapping[str, Any]) -> list[Row]:
@@ -120,13 +104,27 @@ def _check(raw: Sequence[Mapping[str, Any]], split: str, settings: Mapping[str, 
     rows = []
     for index, row in enumerate(raw):
         where = f"split {split!r}, row {index}"
-        context = _render(settings["context"], row, where)
+        row = adapt(settings["data"].get("adapter"), row, where)
+        context = _render(settings["context"], row, where)[: settings["max_context_chars"]]
+        fields = {name: _render(f"{{{name}}}", row, where) for name in settings["columns"]}
         if settings["kind"] == "generation":
-            rows.append(Row(index, context, _render(settings["target"], row, where), -1))
+            target, label = _render(settings["target"], row, where), -1
         else:
             label = _label(row, where, settings)
-            rows.append(Row(index, context, settings["labels"][label], label))
+            target = settings["labels"][label]
+        rows.append(Row(index, context, target, label, fields, _accepted(row, where, settings)))
     return rows
+
+
+def _accepted(row: Mapping[str, Any], where: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Every right answer, from the column that lists them. Raises DataError for an empty list."""
+    name = settings.get("accepted")
+    if name is None:
+        return ()
+    found = _column(row, name, where)
+    if not isinstance(found, list) or not found:
+        raise DataError(f"{where}: column {name!r} is no list of accepted answers")
+    return tuple(str(answer) for answer in found)
 
 
 def _render(template: str, row: Mapping[str, Any], where: str) -> str:

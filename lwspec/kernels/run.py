@@ -108,7 +108,7 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
         {
             "started_at": time.time(),
             "spec": record["spec"],
-            "gpus": job.gpus,
+            "charge": job.charge,
             "modelled_s": record["modelled_s"],
             "evidence": {
                 **evidence.machine(),

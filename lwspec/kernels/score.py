@@ -7,7 +7,7 @@ compared with its target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ import torch
 from lwspec.kernels import wire
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.items import Items
-from lwspec.kernels.metrics import classification_metrics, parse_answer, text_metrics
-from lwspec.kernels.sender import by_length
+from lwspec.kernels.metrics import classification_metrics, mean, parse_answer, text_metrics
 from lwspec.kernels.setup import Answers, answers_of, no_messages, present_all
 
 VALIDATION_BATCH = 32
@@ -39,12 +39,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Said:
-    """What the reader said of each row, in the order of the rows."""
+    """What the reader said of one row."""
 
-    label_logprobs: list[list[float]]
-    first_tokens: list[int]
-    written: list[str] | None
-    message_bytes: list[int]
+    label_logprobs: list[float]
+    first_token: int
+    written: str | None
+    message_bytes: int
 
 
 def score(
@@ -67,23 +67,41 @@ def score(
     answers = answers_of(setup)
     label_ids = answers.label_ids()
     most = answers.most_tokens or (max(map(len, label_ids)) + 1 if write else 0)
-    said = _ask(attempt, arm, setup, items, label_ids, batch_size, precision, most)
+
+    def ask(indices: Sequence[int]) -> list[Said]:
+        return _ask(arm, setup, items, indices, label_ids, precision, most)
+
+    said = _ask_all(attempt, items, batch_size, ask)
+    written = [row.written or "" for row in said]
     if label_ids:
-        scored = _labels_scored(items, said.label_logprobs, len(label_ids))
-        if said.written is not None:
-            scored = _with(scored, _strict(said.written, answers, items), {"written": said.written})
+        scored = _labels_scored(items, [row.label_logprobs for row in said], len(label_ids))
+        if most:
+            scored = _with(scored, _strict(written, answers, items), {"written": written})
     else:
-        assert said.written is not None
-        targets = [row.target for row in items.rows]
-        columns = {"target": targets, "written": said.written}
-        scored = Scored(text_metrics(said.written, targets), columns)
+        targets = [row.accepted or (row.target,) for row in items.rows]
+        metrics = text_metrics(written, targets, setup.task.get("answer_pattern"))
+        columns = {"target": [row.target for row in items.rows], "written": written}
+        scored = Scored(metrics, columns)
     firsts = [answers.ids(row.target)[0] for row in items.rows]
-    right = _mean(token == first for token, first in zip(said.first_tokens, firsts, strict=True))
+    right = mean(row.first_token == first for row, first in zip(said, firsts, strict=True))
     scored = _with(scored, {"first_token_accuracy": right}, {})
     if precision is not None and arm.message is not None:
-        sizes = said.message_bytes
-        scored = _with(scored, {"message_bytes": _mean(sizes)}, {"message_bytes": sizes})
+        sizes = [row.message_bytes for row in said]
+        scored = _with(scored, {"message_bytes": mean(sizes)}, {"message_bytes": sizes})
     return scored
+
+
+def _ask_all(
+    attempt: Attempt, items: Items, batch_size: int, ask: Callable[[Sequence[int]], list[Said]]
+) -> list[Said]:
+    """Ask about every row, in batches of like length; answers in the order of the rows."""
+    at_once = RowsAtOnce(attempt, batch_size)
+    found: dict[int, Said] = {}
+    for indices in by_length([len(row.context) for row in items.rows], batch_size):
+        attempt.check()
+        found.update(zip(indices, at_once.over(indices, ask), strict=True))
+        attempt.progress(len(found), len(items.rows), "scoring")
+    return [found[index] for index in range(len(items.rows))]
 
 
 def _with(
@@ -93,37 +111,23 @@ def _with(
 
 
 def _ask(
-    attempt: Attempt,
     arm: Arm,
     setup: Setup,
     items: Items,
+    indices: Sequence[int],
     label_ids: Sequence[Sequence[int]],
-    batch_size: int,
     precision: str | None,
     most: int,
-) -> Said:
-    """Run the reader over every row, in batches of like length."""
+) -> list[Said]:
+    """Run the reader once over some rows."""
     assert setup.reader is not None
-    rows = len(items.rows)
-    logprobs: list[list[float]] = [[] for _ in range(rows)]
-    first, written, sizes = [-1] * rows, [""] * rows, [0] * rows
-    done = 0
-    for indices in by_length([len(row.context) for row in items.rows], batch_size):
-        attempt.check()
-        messages, lengths = _messages(arm, setup, items.batch(indices), precision)
-        contexts = [items.rows[index].context for index in indices]
-        with torch.no_grad():
-            prompts = present_all(arm, setup, messages, contexts)
-        said = setup.reader.answer(prompts, label_ids, most)
-        for place, index in enumerate(indices):
-            logprobs[index] = said.label_logprobs[place].tolist()
-            first[index] = int(said.first_token[place])
-            sizes[index] = lengths[place]
-            if said.written is not None:
-                written[index] = said.written[place]
-        done += len(indices)
-        attempt.progress(done, rows, "scoring")
-    return Said(logprobs, first, written if most else None, sizes)
+    messages, sizes = _messages(arm, setup, items.batch(indices), precision)
+    with torch.no_grad():
+        prompts = present_all(arm, setup, messages, [items.rows[index] for index in indices])
+    answers = setup.reader.answer(prompts, label_ids, most)
+    written: Sequence[str | None] = answers.written or [None] * len(indices)
+    logprobs, firsts = answers.label_logprobs.tolist(), answers.first_token.tolist()
+    return [Said(*row) for row in zip(logprobs, firsts, written, sizes, strict=True)]
 
 
 def _messages(
@@ -155,11 +159,6 @@ def _strict(written: Sequence[str], answers: Answers, items: Items) -> dict[str,
     parsed = [parse_answer(text, texts) for text in written]
     right = (said == label for said, label in zip(parsed, items.labels, strict=True))
     return {
-        "strict_accuracy": _mean(right),
-        "unparsed_rate": _mean(said is None for said in parsed),
+        "strict_accuracy": mean(right),
+        "unparsed_rate": mean(said is None for said in parsed),
     }
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = [float(value) for value in values]
-    return sum(listed) / len(listed)

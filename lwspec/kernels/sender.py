@@ -1,64 +1,122 @@
-"""What the frozen sender makes of a task's rows, once for all arms, seeds and sweep points."""
+"""What the frozen sender makes of a task's rows, once for all arms, seeds and sweep points.
+
+The functions that take a reader and rows are also what latency is measured on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pyarrow
 import torch
-from pyarrow import parquet
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.batches import RowsAtOnce, by_length
+from lwspec.kernels.hidden import hidden_states, pooled_states
 from lwspec.kernels.models import load_reader
+from lwspec.kernels.prompts import fill
+from lwspec.kernels.prune import prune
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
+from lwspec.kernels.stored import write_pooled, write_states, write_texts
 
 ROWS_AT_ONCE = 32
 
 
+def states_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Tensor]:
+    """Hidden states [tokens, width] of each row's prompt at the layer asked for."""
+    prompts = [[prompt(reader, row, settings)] for row in rows]
+    return hidden_states(reader, prompts, settings["layer"])
+
+
+def pooled_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Tensor]:
+    """Pooled states [layers + 1, width] of each row's prompt."""
+    prompts = [[prompt(reader, row, settings)] for row in rows]
+    return pooled_states(reader, prompts, settings["pooling"])
+
+
+def texts_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> list[str]:
+    """What the sender writes on each row, greedily, or keeps of it."""
+    if settings["method"] == "prune":
+        contexts = [row.context for row in rows]
+        return prune(reader, contexts, settings["keep_tokens"], settings["max_prompt_tokens"])
+    prompts = [[prompt(reader, row, settings)] for row in rows]
+    return [text.strip() for text in reader.write(prompts, settings["max_new_tokens"])]
+
+
+def prompt(reader: Reader, row: Row, settings: Mapping[str, Any]) -> list[int]:
+    """The sender's prompt for a row, cut to its last tokens."""
+    text = fill(settings["prompt"], row.context, row.fields)
+    return reader.encode(text, settings["max_prompt_tokens"])
+
+
 def prepare_states(attempt: Attempt, device: torch.device) -> None:
-    """Hidden states of each owed block of rows, in the sender's own dtype."""
+    """Hidden states at one layer of each owed block of rows, in the sender's own dtype."""
     settings = attempt.job.settings
     reader = load_reader(attempt, "sender", settings["model"], device)
     for output in attempt.owed():
         rows = block_rows(attempt, output)
-        prompts = [_prompt(reader, row, settings) for row in rows]
         states: list[Tensor] = [torch.empty(0)] * len(rows)
-        for indices in by_length([len(prompt) for prompt in prompts], ROWS_AT_ONCE):
-            attempt.check()
-            batch = reader.hidden_states([[prompts[i]] for i in indices], settings["layer"])
-            for index, state in zip(indices, batch, strict=True):
+        for indices, made in _passes(attempt, reader, rows, output, states_of):
+            for index, state in zip(indices, made, strict=True):
                 states[index] = state.cpu()
-            attempt.progress(_known(states), len(rows), f"states of {output}")
         path = attempt.path / "states" / f"{output}.safetensors"
-        _write_states(path, states, reader.width)
-        full = settings["max_prompt_tokens"] + 1
-        cut = sum(len(prompt) >= full for prompt in prompts)
-        attempt.take(output, [path], {}, {"rows": len(rows), "prompts_at_limit": cut})
+        write_states(path, states, reader.width)
+        attempt.take(output, [path], {}, _facts(reader, rows, settings))
 
 
-def _known(states: Sequence[Tensor]) -> int:
-    return sum(state.numel() > 0 for state in states)
+def prepare_pooled(attempt: Attempt, device: torch.device) -> None:
+    """Pooled states of every layer of each owed block of rows: one pass for any choice of layer."""
+    settings = attempt.job.settings
+    reader = load_reader(attempt, "sender", settings["model"], device)
+    for output in attempt.owed():
+        rows = block_rows(attempt, output)
+        pooled: list[Tensor] = [torch.empty(0)] * len(rows)
+        for indices, made in _passes(attempt, reader, rows, output, pooled_of):
+            for index, vectors in zip(indices, made, strict=True):
+                pooled[index] = vectors.cpu()
+        path = attempt.path / "pooled" / f"{output}.safetensors"
+        write_pooled(path, pooled, reader.width)
+        attempt.take(output, [path], {}, _facts(reader, rows, settings))
 
 
-def _prompt(reader: Reader, row: Row, settings: object) -> list[int]:
-    assert isinstance(settings, dict)
-    prompt = settings["prompt"].replace("{context}", row.context)
-    return reader.encode(prompt, settings["max_prompt_tokens"])
+def prepare_text(attempt: Attempt, device: torch.device) -> None:
+    """What the sender writes on each test row, or keeps of it."""
+    settings = attempt.job.settings
+    reader = load_reader(attempt, "sender", settings["model"], device)
+    rows = block_rows(attempt, "test")
+    texts = [""] * len(rows)
+    for indices, made in _passes(attempt, reader, rows, "test", texts_of):
+        for index, text in zip(indices, made, strict=True):
+            texts[index] = text
+    path = attempt.path / "texts" / "test.parquet"
+    write_texts(path, [row.item for row in rows], texts)
+    empty = sum(not text for text in texts)
+    attempt.take("test", [path], {}, {"rows": len(rows), "empty": empty})
 
 
-def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, the longest first, so that little is padding."""
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def _passes(
+    attempt: Attempt, reader: Reader, rows: Sequence[Row], output: str, work: Any
+) -> Iterator[tuple[list[int], list[Any]]]:
+    """`work` over all rows in batches of like length: the rows' indices and what was made."""
+    at_once = RowsAtOnce(attempt, ROWS_AT_ONCE)
+    lengths = [len(row.context) for row in rows]
+    done = 0
+    for indices in by_length(lengths, ROWS_AT_ONCE):
+        attempt.check()
+        chosen = [rows[index] for index in indices]
+        made = at_once.over(chosen, lambda part: work(reader, part, attempt.job.settings))
+        done += len(indices)
+        attempt.progress(done, len(rows), f"sender reads {output}")
+        yield indices, made
+
+
+def _facts(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, Any]:
+    full = settings["max_prompt_tokens"] + len(reader.bos)
+    cut = sum(len(prompt(reader, row, settings)) >= full for row in rows)
+    return {"rows": len(rows), "prompts_at_limit": cut}
 
 
 def block_rows(attempt: Attempt, output: str) -> list[Row]:
@@ -69,61 +127,3 @@ def block_rows(attempt: Attempt, output: str) -> list[Row]:
         return rows
     start = int(output.removeprefix("train-")) * BLOCK_ROWS
     return rows[start : start + BLOCK_ROWS]
-
-
-def _write_states(path: Path, states: Sequence[Tensor], width: int) -> None:
-    path.parent.mkdir(exist_ok=True)
-    ends = torch.tensor([0, *(len(state) for state in states)]).cumsum(0)
-    flat = torch.cat(list(states)) if states else torch.empty(0, width)
-    save_file({"states": flat.contiguous(), "ends": ends}, path)
-
-
-class States:
-    """Stored hidden states of one split, read from disk as they are asked for."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files: list[Any] = [safe_open(file, "pt") for file in files]
-        self._slices = [file.get_slice("states") for file in self._files]
-        self._ends = [file.get_tensor("ends").tolist() for file in self._files]
-        self.width = int(self._slices[0].get_shape()[1])
-
-    def of(self, row: int) -> Tensor:
-        """States [tokens, width] of one row of the split."""
-        block, offset = (0, row) if len(self._files) == 1 else divmod(row, BLOCK_ROWS)
-        ends = self._ends[block]
-        states: Tensor = self._slices[block][ends[offset] : ends[offset + 1]]
-        return states
-
-
-def open_states(attempt: Attempt, split: str) -> States:
-    """The states of a split: those blocks of it that the job says it reads."""
-    made = attempt.input("states")
-    outputs = [name for name in attempt.job.reads["states"] if name.split("-")[0] == split]
-    return States([made.file(name, f"states/{name}.safetensors") for name in sorted(outputs)])
-
-
-def prepare_text(attempt: Attempt, device: torch.device) -> None:
-    """What the sender writes on each test row, greedily."""
-    settings = attempt.job.settings
-    reader = load_reader(attempt, "sender", settings["model"], device)
-    rows = block_rows(attempt, "test")
-    prompts = [_prompt(reader, row, settings) for row in rows]
-    texts, done = [""] * len(rows), 0
-    for indices in by_length([len(prompt) for prompt in prompts], ROWS_AT_ONCE):
-        attempt.check()
-        written = reader.write([[prompts[i]] for i in indices], settings["max_new_tokens"])
-        for index, text in zip(indices, written, strict=True):
-            texts[index] = text.strip()
-        done += len(indices)
-        attempt.progress(done, len(rows), "sender writes")
-    path = attempt.path / "texts" / "test.parquet"
-    path.parent.mkdir(exist_ok=True)
-    parquet.write_table(pyarrow.table({"item": [r.item for r in rows], "text": texts}), path)
-    empty = sum(not text for text in texts)
-    attempt.take("test", [path], {}, {"rows": len(rows), "empty": empty})
-
-
-@cache
-def read_texts(path: Path) -> list[str]:
-    """Texts that `prepare_text` wrote, in the order of the split's rows."""
-    return [str(text) for text in parquet.read_table(path).column("text").to_pylist()]

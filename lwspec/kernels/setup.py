@@ -12,11 +12,11 @@ from lwspec.errors import DataError
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.items import Items
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models import load_reader
+from lwspec.kernels.prompts import Seen
 from lwspec.kernels.reader import Reader
-from lwspec.kernels.rows import read_rows
+from lwspec.kernels.rows import Row, read_rows
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Answers:
         return [self.ids(label) for label in self.labels]
 
 
-def open_setup(attempt: Attempt, items: Items, device: torch.device) -> tuple[Arm, Setup]:
+def open_setup(
+    attempt: Attempt, sender_width: int | None, device: torch.device
+) -> tuple[Arm, Setup]:
     """The job's arm, and the setup that its functions get."""
     settings = attempt.job.settings
     arm = all_arms()[settings["arm"]]
@@ -53,28 +55,27 @@ def open_setup(attempt: Attempt, items: Items, device: torch.device) -> tuple[Ar
     if models:
         role = "receiver" if "receiver" in models else "sender"
         reader = load_reader(attempt, role, models[role], device)
-    width = items.states.width if items.states is not None else None
     parsed = arm.declaration.settings.model_validate(settings["arm_settings"])
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
-    return arm, Setup(parsed, settings["task"], reader, width, examples)
+    return arm, Setup(parsed, settings["task"], reader, sender_width, examples)
 
 
-def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tuple[str, str]]:
+def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tuple[Seen, str]]:
     """The first training rows of each label, in turn, with their answers.
 
     Raises DataError where a label has too few.
     """
     if not each:
         return []
-    by_label: list[list[str]] = [[] for _ in task["labels"]]
+    by_label: list[list[Seen]] = [[] for _ in task["labels"]]
     for row in read_rows(attempt.input("data").file("result", "rows/train.parquet")):
-        by_label[row.label].append(row.context)
+        by_label[row.label].append(Seen(row.context, row.fields))
     shown = []
     for place in range(each):
-        for label, texts in zip(task["labels"], by_label, strict=True):
-            if place >= len(texts):
+        for label, rows in zip(task["labels"], by_label, strict=True):
+            if place >= len(rows):
                 raise DataError(f"{each} examples of {label!r} are asked for; train has {place}")
-            shown.append((texts[place], task["answer"].replace("{label}", label)))
+            shown.append((rows[place], task["answer"].replace("{label}", label)))
     return shown
 
 
@@ -94,12 +95,12 @@ def no_messages(rows: Sequence[Any]) -> Any:
 
 
 def present_all(
-    arm: Arm, setup: Setup, messages: Sequence[Any], contexts: Sequence[str]
+    arm: Arm, setup: Setup, messages: Sequence[Any], rows: Sequence[Row]
 ) -> list[Prompt]:
     """Each row's prompt; the context is withheld from arms that declared they work without it."""
     assert arm.present is not None
     sees = arm.declaration.regime != "private"
     return [
-        arm.present(setup, message, context if sees else None)
-        for message, context in zip(messages, contexts, strict=True)
+        arm.present(setup, message, Seen(row.context if sees else None, row.fields))
+        for message, row in zip(messages, rows, strict=True)
     ]

@@ -31,6 +31,10 @@ def _work(attempt: Attempt) -> None:
         from lwspec.kernels.evaluate import evaluate
 
         evaluate(attempt, device_of(attempt))
+    elif job.kind == "latency":
+        from lwspec.kernels.latency import measure_latency
+
+        measure_latency(attempt, device_of(attempt))
     elif job.step == "data":
         from lwspec.kernels.rows import prepare_rows
 
@@ -43,6 +47,10 @@ def _work(attempt: Attempt) -> None:
         from lwspec.kernels.sender import prepare_states
 
         prepare_states(attempt, device_of(attempt))
+    elif job.step == "pooled":
+        from lwspec.kernels.sender import prepare_pooled
+
+        prepare_pooled(attempt, device_of(attempt))
     else:
         assert job.step == "text", job.step
         from lwspec.kernels.sender import prepare_text

@@ -49,10 +49,10 @@ def macros(tables: Sequence[TableData]) -> list[Macro]:
 
 def _values(entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.estimate is not None:
-        yield "mean", f"{entry.estimate.mean:.1f}"
-        if entry.estimate.low is not None and entry.estimate.high is not None:
-            yield "low", f"{entry.estimate.low:.1f}"
-            yield "high", f"{entry.estimate.high:.1f}"
+        yield "mean", entry.text
+    if entry.interval is not None:
+        yield "low", entry.interval[0]
+        yield "high", entry.interval[1]
     if entry.group.cells[0].seeded:
         yield "seeds", f"{entry.finished} of {entry.planned}"
     if entry.n is not None:

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.plan import Plan
-from lwspec.engine.spec import Classification, Model, Task
+from lwspec.engine.spec import Model
+from lwspec.engine.task import Classification, Task
 from lwspec.errors import ReportError, nearest
 from lwspec.report.evidence import Evidence
-from lwspec.report.figures import draw_learning_curves, learning_curves, missing_epochs
+from lwspec.report.figures import missing_runs, panels
 from lwspec.report.latex import escape
 from lwspec.report.macros import Macro, macros, numbers_tex
 from lwspec.report.query import Results
-from lwspec.report.tables import TableData, escape_label, latex_table, table_data
+from lwspec.report.render import escape_label, latex_table, markdown_table
+from lwspec.report.style import draw
+from lwspec.report.tables import TableData, caption, table_data
 
 LATEX_TIMEOUT_S = 180
 
@@ -41,18 +44,19 @@ def write_artefacts(plan: Plan, results: Results, evidence: Evidence, folder: Pa
     numbers = macros(tables)
     written = [_write(folder / "numbers.tex", numbers_tex(numbers))]
     for data in tables:
-        written.append(_write(folder / _table_path(data), latex_table(data)))
+        written.append(_write(folder / _table_path(data), latex_table(data, caption(data, plan))))
+    written.append(_write(folder / "results.md", _markdown(plan, tables, evidence)))
     gaps = [gap for data in tables for gap in _gaps(data, plan)]
     figures = []
     for figure in spec.figure:
         path = figure.path or f"figures/{figure.name}.pdf"
-        panels = learning_curves(figure, plan, results)
-        lacking = missing_epochs(figure, plan, results)
+        lacking = missing_runs(figure, plan, results)
         gaps += [f"figure {figure.name}, {line}" for line in lacking]
-        if not any(panels.values()):
+        shown = panels(figure, plan, results)
+        if not shown:
             (folder / path).unlink(missing_ok=True)
             continue
-        draw_learning_curves(panels, folder / path)
+        draw(shown, folder / path)
         written.append(folder / path)
         figures.append(
             {
@@ -73,6 +77,17 @@ def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _markdown(plan: Plan, tables: Sequence[TableData], evidence: Evidence) -> str:
+    """Every table in Markdown, under what stands behind them."""
+    said = evidence.summary()
+    head = (
+        f"# {plan.loaded.spec.name}\n\nWritten by `lwspec report` from {said['jobs']} jobs in "
+        f"{said['attempts']} attempts: {said['hours']} hours on {said['hardware']}, commit "
+        f"{said['commits']}.\n"
+    )
+    return "\n".join([head, *(markdown_table(data, caption(data, plan)) for data in tables)])
 
 
 def _table_path(data: TableData) -> str:

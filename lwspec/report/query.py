@@ -66,7 +66,7 @@ class Group:
     arm: str
     task: str
     point: str
-    """The swept settings, as they are shown; empty where nothing is swept."""
+    """The swept settings and, of a timing, that it is untrained, as shown; empty where neither."""
     cells: tuple[Cell, ...]
 
     @property
@@ -81,10 +81,17 @@ def groups(plan: Plan, experiments: Sequence[str]) -> list[Group]:
     for experiment in experiments:
         for cell in plan.expansion.cells:
             if cell.experiment == experiment:
-                swept = (f"{key.split('.')[-1]}={value}" for key, value in cell.point.items())
-                key = (experiment, cell.arm, cell.task, ", ".join(swept))
+                shown = [f"{key.split('.')[-1]}={value}" for key, value in cell.point.items()]
+                if _untrained(cell, plan):
+                    shown.append("untrained")
+                key = (experiment, cell.arm, cell.task, ", ".join(shown))
                 collected.setdefault(key, []).append(cell)
     return [Group(*key, tuple(cells)) for key, cells in collected.items()]
+
+
+def _untrained(cell: Cell, plan: Plan) -> bool:
+    """Whether an arm is timed as it was initialised: nothing else has a seed and no fit."""
+    return plan.expansion.jobs[cell.evaluate].kind == "latency" and cell.seeded and not cell.fit
 
 
 def file_of(runs: Path, output: Output, name: str) -> Path:

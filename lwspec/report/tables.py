@@ -1,33 +1,34 @@
-"""Tables: entries computed from the records, rendered as LaTeX from one description in the spec."""
+"""Tables: entries computed from the records, from one description in the spec."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lwspec.engine.metrics import METRICS, Metric
 from lwspec.engine.plan import Plan
 from lwspec.engine.spec import Table
-from lwspec.report.latex import escape
 from lwspec.report.query import Group, Output, Results, groups
 from lwspec.report.stats import Estimate, over_items, over_seeds, over_seeds_and_items
 
-PROPORTIONS = ("accuracy", "strict_accuracy", "unparsed_rate", "exact_match")
-"""Shares of test items, for which an interval over items exists."""
-
-PERCENT = (*PROPORTIONS, "macro_f1", "token_f1", "rouge1", "rouge2", "rougeL")
-
 INTERVAL_NOTES = {
-    "t over seeds and items": "Brackets: 95\\% interval over seeds and test items.",
+    "t over seeds and items": "Brackets: 95% interval over seeds and test items.",
+    "t over seeds": "Brackets: 95% interval over seeds.",
     "Wilson": "Arms without a seed run once; their interval is over test items (Wilson).",
     "one seed": "One seed gives no interval.",
+    "deterministic": "Arms without a seed run once.",
 }
+
+NOT_RUN, UNDEFINED, OUTSIDE = "not run", "n/a", "--"
+"""What stands in an entry without a number; the caption says what it means."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a table: its estimate in the table's unit, and the runs behind it."""
+    """One entry of a table: its estimate in the metric's unit, and the runs behind it."""
 
     group: Group
+    metric: str
     estimate: Estimate | None
     finished: int
     planned: int
@@ -35,8 +36,24 @@ class Entry:
     n: int | None
     samples: int | None
     """Training rows of the fits behind it; None where nothing was trained."""
+    passes: int | None
+    """Timed passes behind a latency; None where the entry is none."""
     missing: tuple[str, ...]
-    """Ids of the evaluations that have not finished."""
+    """Ids of the measurements that have not finished."""
+
+    @property
+    def text(self) -> str:
+        """The number as tables and macros print it, or why there is none."""
+        if self.estimate is None:
+            return NOT_RUN if self.missing else UNDEFINED
+        return f"{self.estimate.mean:.1f}"
+
+    @property
+    def interval(self) -> tuple[str, str] | None:
+        """The interval's ends as they are printed."""
+        if self.estimate is None or self.estimate.low is None or self.estimate.high is None:
+            return None
+        return f"{self.estimate.low:.1f}", f"{self.estimate.high:.1f}"
 
 
 @dataclass(frozen=True)
@@ -55,52 +72,63 @@ def table_data(table: Table, plan: Plan, results: Results) -> TableData:
     homes: dict[str, set[str]] = {}
     for group in found:
         homes.setdefault(group.row, set()).add(group.experiment)
+    tasks = list(dict.fromkeys(group.task for group in found))
     entries = {}
     for group in found:
         row = group.row if len(homes[group.row]) == 1 else f"{group.row}, {group.experiment}"
-        entries[row, group.task] = _entry(group, table.metric, results)
+        for metric in table.metric:
+            column = _column(group.task, METRICS[metric], len(tasks), len(table.metric))
+            entries[row, column] = table_entry(group, metric, results)
     rows = tuple(dict.fromkeys(row for row, _ in entries))
-    columns = tuple(dict.fromkeys(column for _, column in entries))
+    columns = tuple(
+        _column(task, METRICS[metric], len(tasks), len(table.metric))
+        for task in tasks
+        for metric in table.metric
+    )
     return TableData(table, rows, columns, entries)
 
 
-def _entry(group: Group, metric: str, results: Results) -> Entry:
-    """One number per evaluation; an arm without a seed has one evaluation for all seeds."""
-    wanted = dict.fromkeys(cell.evaluate for cell in group.cells)
-    found: list[Output] = []
-    missing: list[str] = []
-    for cell in group.cells:
-        if cell.evaluate not in wanted:
-            continue
-        del wanted[cell.evaluate]
-        output = results.evaluation(cell)
-        if output is None:
-            missing.append(cell.evaluate)
-        else:
-            found.append(output)
-    values = [output.metrics[metric] for output in found if metric in output.metrics]
-    n = int(found[0].facts["n"]) if found else None
-    estimate = None
-    if values:
-        seeded = group.cells[0].seeded
-        if not seeded and metric in PROPORTIONS and n is not None:
-            estimate = over_items(values[0], n)
-        elif seeded and metric in PROPORTIONS and n is not None:
-            estimate = over_seeds_and_items(values, n)
-        elif seeded:
-            estimate = over_seeds(values)
-        else:
-            estimate = Estimate(values[0], None, None, "deterministic")
+def _column(task: str, metric: Metric, tasks: int, metrics: int) -> str:
+    """A column's heading: the task, the metric where there is one task, or both."""
+    if metrics == 1:
+        return task
+    return metric.heading if tasks == 1 else f"{task} {metric.heading}"
+
+
+def table_entry(group: Group, metric: str, results: Results) -> Entry:
+    """One number a measurement; an arm without a seed has one for all seeds."""
+    wanted = {cell.evaluate: results.evaluation(cell) for cell in group.cells}
+    found = [output for output in wanted.values() if output is not None]
+    facts = found[0].facts if found else {}
     return Entry(
         group,
-        _scaled(estimate, 100.0 if metric in PERCENT else 1.0),
+        metric,
+        _estimate(group, metric, found),
         len(found),
-        len(found) + len(missing),
-        any(output.facts["subset"] for output in found),
-        n,
+        len(wanted),
+        any(output.facts.get("subset") for output in found),
+        facts.get("n"),
         _samples(group, results),
-        tuple(missing),
+        facts.get("passes"),
+        tuple(job for job, output in wanted.items() if output is None),
     )
+
+
+def _estimate(group: Group, metric: str, found: Sequence[Output]) -> Estimate | None:
+    """The mean over measurements in the metric's unit, and the interval that belongs to it."""
+    shown = METRICS[metric]
+    values = [output.metrics[metric] for output in found if metric in output.metrics]
+    if not values:
+        return None
+    n = found[0].facts.get("n")
+    seeded = group.cells[0].seeded
+    if shown.share and n is not None:
+        estimate = over_seeds_and_items(values, n) if seeded else over_items(values[0], n)
+    elif seeded:
+        estimate = over_seeds(values)
+    else:
+        estimate = Estimate(values[0], None, None, "deterministic")
+    return _scaled(estimate, shown.factor)
 
 
 def _samples(group: Group, results: Results) -> int | None:
@@ -108,59 +136,60 @@ def _samples(group: Group, results: Results) -> int | None:
     return int(epochs[0].facts["samples"]) if epochs else None
 
 
-def _scaled(estimate: Estimate | None, factor: float) -> Estimate | None:
-    if estimate is None:
-        return None
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
     low = None if estimate.low is None else estimate.low * factor
     high = None if estimate.high is None else estimate.high * factor
     return Estimate(estimate.mean * factor, low, high, estimate.method)
 
 
-def latex_table(data: TableData) -> str:
-    """The table as a booktabs tabular with its caption and notes."""
-    heads = [rf"\multicolumn{{1}}{{c}}{{{escape(column)}}}" for column in data.columns]
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        rf"\caption{{{_caption(data)}}}",
-        rf"\label{{tab:{escape_label(data.table.name)}}}",
-        r"\small",
-        r"\begin{tabular}{l" + "r" * len(data.columns) + "r}",
-        r"\toprule",
-        " & ".join(["Arm", *heads, "Seeds"]) + r" \\",
-        r"\midrule",
-    ]
-    for row in data.rows:
-        entries = [data.entries.get((row, column)) for column in data.columns]
-        cells = [_latex_entry(entry) for entry in entries]
-        lines.append(" & ".join([escape(row), *cells, _seeds(entries)]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def escape_label(name: str) -> str:
-    """A name as a LaTeX label: other characters than letters, digits and hyphens become hyphens."""
-    return "".join(c if c.isascii() and (c.isalnum() or c == "-") else "-" for c in name)
-
-
-def _latex_entry(entry: Entry | None) -> str:
-    if entry is None:
-        return "--"
-    if entry.estimate is None:
-        return r"\textit{not run}" if entry.missing else r"\textit{n/a}"
-    text = f"{entry.estimate.mean:.1f}"
-    if entry.estimate.low is not None:
-        text += rf" {{\scriptsize [{entry.estimate.low:.1f}, {entry.estimate.high:.1f}]}}"
-    return text + (r"$^\dagger$" if entry.subset else "")
-
-
-def _seeds(entries: Sequence[Entry | None]) -> str:
+def seeds_behind(entries: Sequence[Entry | None]) -> str:
     """How many of the planned seeds stand behind a row; `--` where seeds change nothing."""
     present = [entry for entry in entries if entry is not None]
     if present and not present[0].group.cells[0].seeded:
-        return "--"
-    counts = dict.fromkeys(f"{entry.finished} of {entry.planned}" for entry in present)
-    return ", ".join(counts)
+        return OUTSIDE
+    return ", ".join(dict.fromkeys(f"{entry.finished} of {entry.planned}" for entry in present))
+
+
+def caption(data: TableData, plan: Plan) -> str:
+    """The spec's caption, and what a reader must know to read the numbers, as plain text."""
+    present = list(data.entries.values())
+    notes = _unit_notes(data)
+    methods = {entry.estimate.method for entry in present if entry.estimate}
+    notes += [note for name, note in INTERVAL_NOTES.items() if _named(name, methods)]
+    notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
+    notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
+    notes += _epoch_notes(data, plan)
+    passes = sorted({entry.passes for entry in present if entry.passes is not None})
+    if passes:
+        listed = " or ".join(map(str, passes))
+        notes.append(f"Timed over {listed} passes after warm-up; every arm writes as many tokens.")
+    if any(entry.subset for entry in present):
+        notes.append("\u2020 A declared subset of the test split.")
+    missing = len({job for entry in present for job in entry.missing})
+    if missing:
+        notes.append(f"\u201c{NOT_RUN}\u201d: {missing} measurements have not finished.")
+    if any(entry.estimate is None and not entry.missing for entry in present):
+        notes.append(f"\u201c{UNDEFINED}\u201d: the metric is not defined for the arm.")
+    if len(present) < len(data.rows) * len(data.columns):
+        notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
+    return " ".join([data.table.caption, *notes]).strip()
+
+
+def _named(name: str, methods: set[str]) -> bool:
+    """Whether an interval's note applies; Wilson's methods say how many items they are over."""
+    return any(
+        method.startswith(name) if name == "Wilson" else method == name for method in methods
+    )
+
+
+def _unit_notes(data: TableData) -> list[str]:
+    units = {METRICS[metric].unit for metric in data.table.metric}
+    if len(units) == 1:
+        return [f"In {unit}." for unit in units]
+    by_unit: dict[str, list[str]] = {}
+    for metric in data.table.metric:
+        by_unit.setdefault(METRICS[metric].unit, []).append(METRICS[metric].heading)
+    return [f"{', '.join(headings)}: in {unit}." for unit, headings in by_unit.items()]
 
 
 def _counted(what: str, counts: Sequence[tuple[str, int | None]]) -> list[str]:
@@ -170,25 +199,20 @@ def _counted(what: str, counts: Sequence[tuple[str, int | None]]) -> list[str]:
         if count is not None:
             by_task.setdefault(task, set()).add(count)
     each = [
-        f"{escape(task)} {' or '.join(f'{n:,}' for n in sorted(found))}"
-        for task, found in by_task.items()
+        f"{task} {' or '.join(f'{n:,}' for n in sorted(found))}" for task, found in by_task.items()
     ]
     return [f"{what}: {', '.join(each)}."] if each else []
 
 
-def _caption(data: TableData) -> str:
-    """The spec's caption and what a reader must know to read the numbers."""
-    present = list(data.entries.values())
-    methods = {entry.estimate.method for entry in present if entry.estimate}
-    notes = []
-    if data.table.metric in PERCENT:
-        notes.append("In per cent.")
-    notes += [note for name, note in INTERVAL_NOTES.items() if any(name in m for m in methods)]
-    notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
-    notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
-    if any(entry.subset for entry in present):
-        notes.append(r"$^\dagger$ A declared subset of the test split.")
-    missing = sum(len(entry.missing) for entry in present)
-    if missing:
-        notes.append(f"Evaluations that have not finished: {missing}.")
-    return " ".join([escape(data.table.caption), *notes]).strip()
+def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
+    """For how long the arms were trained, where any was trained over epochs."""
+    jobs = plan.expansion.jobs
+    epochs = set()
+    for entry in data.entries.values():
+        for cell in entry.group.cells:
+            fit = jobs[cell.fit] if cell.fit else None
+            if fit is not None and "train" in fit.settings:
+                ((_, count),) = jobs[cell.evaluate].settings["checkpoint"].items()
+                epochs.add(int(count))
+    listed = " or ".join(str(count) for count in sorted(epochs))
+    return [f"Epochs: {listed}."] if epochs else []

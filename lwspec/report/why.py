@@ -35,7 +35,7 @@ def explain(
         "table": data.table.name,
         "row": row,
         "column": column,
-        "metric": data.table.metric,
+        "metric": entry.metric,
         "value": entry.estimate.mean if entry.estimate else None,
         "interval": [entry.estimate.low, entry.estimate.high] if entry.estimate else None,
         "method": entry.estimate.method if entry.estimate else "no finished run",

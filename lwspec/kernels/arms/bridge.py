@@ -3,20 +3,21 @@
 The receiver runs on [BOS][query][soft tokens] and answers. Loss: cross-entropy of the answer and
 its end token, plus `diversity` times the mean cosine between messages of one batch (recipe V4 of
 LatentWire, apr16/telepathy/train_telepathy.py). Deviations: the width is a setting, the bridge's
-weights are float32, and the beginning-of-text token is kept, as in every prompt here.
+weights are float32, and the beginning-of-text token is kept unless `bos` says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Self, cast
+from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
 from lwspec.engine.arm import ArmDeclaration, Need
-from lwspec.engine.spec import Frozen, Positive
+from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.message import Message, Prompt
+from lwspec.kernels.prompts import Bos, Layout, Seen, soft_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,12 +34,23 @@ class Settings(Frozen):
     depth: Positive = 2
     heads: Positive = 8
     diversity: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the mean cosine between the messages of one batch, beside the answer's loss."""
+    calibration: Literal["learned", "fixed", "example"] = "learned"
+    """Each soft token leaves with a learned root mean square, with that of the receiver's
+    embeddings, or each message as a whole with that of the receiver's embeddings."""
+    layout: Layout = "query_message"
+    bos: Bos = "first"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         return self
+
+
+def tokens(settings: Settings) -> int:
+    """As many as the setting says."""
+    return settings.latents
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
@@ -54,7 +66,8 @@ def parameters(settings: Settings, sender_width: int, receiver_width: int) -> in
     block = 2 * attention + feed + 6 * width
     enter = 0 if sender_width == width else (sender_width + 1) * width
     leave = 0 if receiver_width == width else (width + 1) * receiver_width
-    return settings.latents * width + settings.depth * block + enter + leave + 1
+    scale = 1 if settings.calibration == "learned" else 0
+    return settings.latents * width + settings.depth * block + enter + leave + scale
 
 
 def build(setup: Setup) -> nn.Module:
@@ -71,6 +84,7 @@ def build(setup: Setup) -> nn.Module:
         depth=settings.depth,
         heads=settings.heads,
         rms=setup.reader.embedding_rms(),
+        calibration=settings.calibration,
     )
 
 
@@ -83,10 +97,10 @@ def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     return list(setup.module(states, padding))
 
 
-def present(setup: Setup, message: Tensor, context: str | None) -> Prompt:
-    """[BOS][query][soft tokens]."""
-    assert setup.reader is not None and context is None
-    return [setup.reader.encode(setup.task["query"]), message]
+def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
+    """[BOS][query][soft tokens], or as the settings say."""
+    settings: Settings = setup.settings
+    return soft_prompt(setup, message, seen, settings.layout, settings.bos)
 
 
 def loss(setup: Setup, messages: Message) -> Tensor:
@@ -108,6 +122,7 @@ ARM = Arm(
         needs=needs,
         reads=("query", "answer"),
         models=("receiver",),
+        tokens=tokens,
         soft=True,
         trained=True,
         epochs=True,

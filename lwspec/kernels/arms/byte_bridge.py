@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.spec import Frozen, Positive
+from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import present_soft
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,6 +36,11 @@ class Settings(Frozen):
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         return self
+
+
+def tokens(settings: Settings) -> int:
+    """As many as the setting says."""
+    return settings.latents
 
 
 def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
@@ -72,12 +77,6 @@ def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     return list(setup.module(given.to(setup.reader.device)))
 
 
-def present(setup: Setup, message: Tensor, context: str | None) -> Prompt:
-    """[BOS][query][soft tokens]."""
-    assert setup.reader is not None and context is None
-    return [setup.reader.encode(setup.task["query"]), message]
-
-
 ARM = Arm(
     ArmDeclaration(
         name="byte_bridge",
@@ -86,6 +85,7 @@ ARM = Arm(
         settings=Settings,
         reads=("query", "answer"),
         models=("receiver",),
+        tokens=tokens,
         soft=True,
         trained=True,
         epochs=True,
@@ -94,5 +94,5 @@ ARM = Arm(
     ),
     build=build,
     message=message,
-    present=present,
+    present=present_soft,
 )

@@ -7,9 +7,10 @@ item, and drawn by the task's sample_seed alone.
 from __future__ import annotations
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.spec import Frozen, Positive
+from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen
 
 
 class Settings(Frozen):
@@ -26,12 +27,12 @@ def examples(settings: Settings) -> int:
     return settings.each
 
 
-def present(setup: Setup, message: None, context: str | None) -> Prompt:
+def present(setup: Setup, message: None, seen: Seen) -> Prompt:
     """The solved examples, then the receiver's prompt around the text."""
-    assert setup.reader is not None and context is not None
+    assert setup.reader is not None
     template: str = setup.task["receiver_prompt"]
-    solved = [template.replace("{context}", text) + answer for text, answer in setup.examples]
-    prompt = "\n\n".join([*solved, template.replace("{context}", context)])
+    solved = [example.fill(template) + answer for example, answer in setup.examples]
+    prompt = "\n\n".join([*solved, seen.fill(template)])
     return [setup.reader.encode(prompt, setup.settings.max_prompt_tokens)]
 
 

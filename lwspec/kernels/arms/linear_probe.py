@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration, Need
-from lwspec.engine.spec import Frozen
+from lwspec.engine.fields import Frozen
 from lwspec.errors import DataError
 from lwspec.kernels.arm import Arm, Batch, Setup, Solved
 
@@ -34,8 +34,8 @@ class Settings(Frozen):
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
-    """The sender's states at one layer."""
-    return (Need("states", {"layer": settings.layer}),)
+    """The sender's pooled states."""
+    return (Need("pooled", {"pooling": settings.pooling}),)
 
 
 def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
@@ -47,8 +47,6 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from lwspec.kernels.pool import pool
-
     settings: Settings = setup.settings
     scarcest = min(labels.count(label) for label in set(labels))
     if scarcest < settings.folds:
@@ -56,7 +54,8 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
             f"{settings.folds} folds need as many rows of each label; one has {scarcest}",
             remedy="set linear_probe.folds lower, or samples higher",
         )
-    features = pool(batch, settings.pooling).double().numpy()
+    assert batch.pooled is not None
+    features = batch.pooled.double().numpy()
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, tol=1e-4)),
         {"logisticregression__C": list(settings.inverse_penalties)},
@@ -97,11 +96,9 @@ def predict(setup: Setup, batch: Batch) -> Tensor:
     """Log-probabilities [rows, labels] in float64."""
     import torch
 
-    from lwspec.kernels.pool import pool
-
+    assert batch.pooled is not None
     weights = setup.weights
-    features = pool(batch, setup.settings.pooling).double()
-    standard = (features - weights["mean"]) / weights["scale"]
+    standard = (batch.pooled.double() - weights["mean"]) / weights["scale"]
     return torch.log_softmax(standard @ weights["weights"].T + weights["bias"], -1)
 
 

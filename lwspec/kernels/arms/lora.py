@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.spec import Frozen, Positive
-from lwspec.kernels.arm import Arm, Setup, text_prompt
+from lwspec.engine.fields import Frozen, Positive
+from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen, text_prompt
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,10 +64,9 @@ def build(setup: Setup) -> nn.Module:
     return nn.ParameterDict(adapters)
 
 
-def present(setup: Setup, message: None, context: str | None) -> Prompt:
+def present(setup: Setup, message: None, seen: Seen) -> Prompt:
     """The receiver's prompt around the text."""
-    assert context is not None
-    return text_prompt(setup, "receiver_prompt", context)
+    return text_prompt(setup, "receiver_prompt", seen)
 
 
 ARM = Arm(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen
 
 
-def present(setup: Setup, message: None, context: str | None) -> Prompt:
+def present(setup: Setup, message: None, seen: Seen) -> Prompt:
     """[BOS][query]; the context, which a reference arm could see, is not used."""
     assert setup.reader is not None
-    return [setup.reader.encode(setup.task["query"])]
+    return [setup.reader.encode(seen.fill(setup.task["query"]))]
 
 
 ARM = Arm(

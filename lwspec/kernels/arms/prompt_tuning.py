@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.spec import Frozen, Positive
+from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,6 +25,11 @@ class Settings(Frozen):
     tokens: Positive = 8
     text: bool
     """Whether the receiver reads the text beside the soft tokens."""
+
+
+def tokens(settings: Settings) -> int:
+    """As many as the setting says."""
+    return settings.tokens
 
 
 def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
@@ -42,14 +48,12 @@ def build(setup: Setup) -> nn.Module:
     return nn.ParameterDict({"prompt": nn.Parameter(vocabulary[rows].detach().float().clone())})
 
 
-def present(setup: Setup, message: None, context: str | None) -> Prompt:
+def present(setup: Setup, message: None, seen: Seen) -> Prompt:
     """[BOS][soft tokens][prompt around the text], or [BOS][soft tokens][query]."""
-    assert setup.reader is not None and setup.module is not None and context is not None
+    assert setup.reader is not None and setup.module is not None
     soft = cast("Tensor", cast("nn.ParameterDict", setup.module)["prompt"])
-    text: str = setup.task["query"]
-    if setup.settings.text:
-        text = setup.task["receiver_prompt"].replace("{context}", context)
-    ids = setup.reader.encode(text, setup.task["max_prompt_tokens"])
+    template = setup.task["receiver_prompt" if setup.settings.text else "query"]
+    ids = setup.reader.encode(seen.fill(template), setup.task["max_prompt_tokens"])
     bos = setup.reader.bos
     return [bos, soft, ids[len(bos) :]]
 
@@ -62,6 +66,7 @@ ARM = Arm(
         settings=Settings,
         reads=("receiver_prompt", "query", "answer", "max_prompt_tokens"),
         models=("receiver",),
+        tokens=tokens,
         trained=True,
         epochs=True,
         seeded=True,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration, Need
-from lwspec.engine.spec import Frozen, Positive
+from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Batch, Setup, Solved
-from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import present_soft
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,9 +30,14 @@ class Settings(Frozen):
     pooling: Literal["last", "mean"] = "mean"
 
 
+def tokens(settings: Settings) -> int:
+    """As many as the setting says."""
+    return settings.tokens
+
+
 def needs(settings: Settings) -> tuple[Need, ...]:
-    """The sender's states at one layer."""
-    return (Need("states", {"layer": settings.layer}),)
+    """The sender's pooled states."""
+    return (Need("pooled", {"pooling": settings.pooling}),)
 
 
 def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
@@ -46,17 +51,11 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
 
 def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """M copies of the mapped state, each [tokens, receiver_width]."""
-    from lwspec.kernels.pool import pool, repeat_at_rms
+    from lwspec.kernels.pool import repeat_at_rms
 
-    assert setup.reader is not None
-    mapped = pool(batch, setup.settings.pooling) @ setup.weights["map"].T
+    assert setup.reader is not None and batch.pooled is not None
+    mapped = batch.pooled @ setup.weights["map"].T
     return repeat_at_rms(mapped, setup.settings.tokens, setup.reader.embedding_rms())
-
-
-def present(setup: Setup, message: Tensor, context: str | None) -> Prompt:
-    """[BOS][query][soft tokens]."""
-    assert setup.reader is not None and context is None
-    return [setup.reader.encode(setup.task["query"]), message]
 
 
 ARM = Arm(
@@ -68,11 +67,12 @@ ARM = Arm(
         needs=needs,
         reads=("query", "answer"),
         models=("receiver",),
+        tokens=tokens,
         soft=True,
         trained=True,
         seeded=True,
     ),
     solve=solve,
     message=message,
-    present=present,
+    present=present_soft,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.kernels.arm import Arm, Setup, text_prompt
+from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen, text_prompt
 
 
-def present(setup: Setup, message: None, context: str | None) -> Prompt:
+def present(setup: Setup, message: None, seen: Seen) -> Prompt:
     """The receiver's prompt around the text."""
-    assert context is not None
-    return text_prompt(setup, "receiver_prompt", context)
+    return text_prompt(setup, "receiver_prompt", seen)
 
 
 ARM = Arm(

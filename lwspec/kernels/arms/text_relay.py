@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lwspec.engine.arm import ArmDeclaration, Need
-from lwspec.engine.spec import Frozen, Positive
-from lwspec.engine.spec import Prompt as TextPrompt
-from lwspec.kernels.arm import Arm, Batch, Setup, text_prompt
+from lwspec.engine.fields import Frozen, Positive
+from lwspec.engine.fields import Prompt as TextPrompt
+from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen, text_prompt
 
 
 class Settings(Frozen):
@@ -21,7 +22,8 @@ class Settings(Frozen):
 
 def needs(settings: Settings) -> tuple[Need, ...]:
     """What the sender writes, greedily, on each test row."""
-    return (Need("text", {"prompt": settings.prompt, "max_new_tokens": settings.max_new_tokens}),)
+    asked = {"prompt": settings.prompt, "max_new_tokens": settings.max_new_tokens}
+    return (Need("text", {"method": "write", **asked}),)
 
 
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
@@ -30,10 +32,9 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     return batch.texts
 
 
-def present(setup: Setup, message: str, context: str | None) -> Prompt:
+def present(setup: Setup, message: str, seen: Seen) -> Prompt:
     """The receiver's prompt around the sender's text."""
-    assert context is None
-    return text_prompt(setup, "receiver_prompt", message)
+    return text_prompt(setup, "receiver_prompt", seen, message)
 
 
 ARM = Arm(

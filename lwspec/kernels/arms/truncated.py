@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.spec import Frozen, Positive
-from lwspec.kernels.arm import Arm, Batch, Setup, text_prompt
+from lwspec.engine.fields import Frozen, Positive
+from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen, text_prompt
 
 
 class Settings(Frozen):
@@ -16,16 +17,20 @@ class Settings(Frozen):
     tokens: Positive = 8
 
 
+def tokens(settings: Settings) -> int:
+    """As many as the setting says."""
+    return settings.tokens
+
+
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
     """The text of the first tokens."""
     assert setup.reader is not None
     return [setup.reader.first_tokens(text, setup.settings.tokens) for text in batch.contexts]
 
 
-def present(setup: Setup, message: str, context: str | None) -> Prompt:
+def present(setup: Setup, message: str, seen: Seen) -> Prompt:
     """The receiver's prompt around the beginning of the text."""
-    assert context is None
-    return text_prompt(setup, "receiver_prompt", message)
+    return text_prompt(setup, "receiver_prompt", seen, message)
 
 
 ARM = Arm(
@@ -36,6 +41,7 @@ ARM = Arm(
         settings=Settings,
         reads=("receiver_prompt", "answer", "max_prompt_tokens"),
         models=("receiver",),
+        tokens=tokens,
     ),
     message=message,
     present=present,

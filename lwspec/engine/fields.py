@@ -1,0 +1,83 @@
+"""The kinds of value that a spec's keys take, with what is asked of each."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+CONFIG = ConfigDict(
+    frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
+)
+
+
+class Frozen(BaseModel):
+    """A part of the spec: immutable, strict, and closed to unknown keys."""
+
+    model_config = CONFIG
+
+
+def _safe_name(name: str) -> str:
+    if "/" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
+        raise ValueError("a name holds no '/' and no control character: it names files")
+    if not name or len(name) > 64 or name[0] in ".-" or name != name.strip():
+        raise ValueError("a name has 1 to 64 characters and starts with neither '.' nor '-'")
+    return name
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values, if none is given twice. Raises ValueError."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} is given twice")
+    return values
+
+
+def _holds_context(prompt: str) -> str:
+    if "{context}" not in prompt:
+        raise ValueError("holds no {context}: the model would not see the text")
+    return prompt
+
+
+def _holds_column(template: str) -> str:
+    if not re.search(r"\{\w+\}", template):
+        raise ValueError("holds no {column}: every row would read the same")
+    return template
+
+
+def _relative(path: str) -> str:
+    if not path.endswith((".tex", ".pdf")) or path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("a path below the paper's folder that ends in .tex or .pdf")
+    return path
+
+
+def _holds_no_context(query: str) -> str:
+    if "{context}" in query:
+        raise ValueError("holds {context}: the receiver would see what it must not")
+    return query
+
+
+def _holds_label(answer: str) -> str:
+    if "{label}" not in answer:
+        raise ValueError("holds no {label}")
+    return answer
+
+
+def _holds_target(answer: str) -> str:
+    if "{target}" not in answer:
+        raise ValueError("holds no {target}")
+    return answer
+
+
+Prompt = Annotated[str, AfterValidator(_holds_context)]
+Template = Annotated[str, AfterValidator(_holds_column)]
+ArtefactPath = Annotated[str, AfterValidator(_relative)]
+Query = Annotated[str, AfterValidator(_holds_no_context)]
+LabelAnswer = Annotated[str, AfterValidator(_holds_label)]
+TargetAnswer = Annotated[str, AfterValidator(_holds_target)]
+Name = Annotated[str, AfterValidator(_safe_name)]
+Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1), AfterValidator(distinct)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), AfterValidator(distinct)]
+Positive = Annotated[int, Field(gt=0)]

@@ -1,0 +1,51 @@
+"""The numbers that tables and figures can show: their units, headings and precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A recorded number as it is shown."""
+
+    heading: str
+    factor: float = 1.0
+    share: bool = False
+    """Whether it is a share of test items, for which an interval over items exists."""
+    unit: str = ""
+    """Said in a caption; the heading stands alone where it says all."""
+
+
+def _latency() -> dict[str, Metric]:
+    parts = {
+        "sender": "sender",
+        "adapter": "adapter",
+        "prefill": "prefill",
+        "decode": "decode",
+        "total": "total",
+    }
+    ends = {"": "mean", "_sd": "sd", "_p50": "p50", "_p95": "p95"}
+    return {
+        f"{part}_ms{end}": Metric(f"{shown} {which}", unit="milliseconds")
+        for part, shown in parts.items()
+        for end, which in ends.items()
+    }
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("accuracy", 100.0, True, "per cent"),
+    "macro_f1": Metric("macro F1", 100.0, False, "per cent"),
+    "strict_accuracy": Metric("strict accuracy", 100.0, True, "per cent"),
+    "unparsed_rate": Metric("unparsed", 100.0, True, "per cent"),
+    "exact_match": Metric("exact match", 100.0, True, "per cent"),
+    "token_f1": Metric("token F1", 100.0, False, "per cent"),
+    "rouge1": Metric("ROUGE-1", 100.0, False, "per cent"),
+    "rouge2": Metric("ROUGE-2", 100.0, False, "per cent"),
+    "rougeL": Metric("ROUGE-L", 100.0, False, "per cent"),
+    "message_bytes": Metric("bytes", unit="bytes of a message"),
+    **_latency(),
+    "items_per_s": Metric("items/s", unit="items a second"),
+    "peak_mib": Metric("peak MiB", unit="MiB of memory at the peak"),
+}
+"""By the name under which an evaluation records it."""

@@ -1,0 +1,95 @@
+"""What of a spec goes into a job's settings, and so into its identity: pure helpers of expand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.fields import Frozen
+from lwspec.engine.job import BLOCK_ROWS
+from lwspec.engine.spec import AtMost, Experiment, Latency, Train
+from lwspec.engine.task import Classification, Task
+
+TEACHER_READS = ("receiver_prompt", "max_prompt_tokens")
+"""The task's fields that distillation needs: how the receiver reads the text itself."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An arm's settings, its training and its timing at one sweep point, defaults filled in."""
+
+    settings: Frozen
+    train: Train
+    latency: Latency | None
+
+
+def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, Any]) -> Resolved:
+    """The experiment's settings with a sweep point's values in their places."""
+    tables: dict[str, dict[str, Any]] = {
+        arm.name: dict(experiment.settings.get(arm.name, {})),
+        "train": experiment.train.model_dump(exclude_unset=True),
+        "latency": experiment.latency.model_dump() if experiment.latency else {},
+    }
+    for key, value in point.items():
+        owner, field = key.split(".", 1)
+        if owner in tables:
+            tables[owner][field] = value
+    return Resolved(
+        arm.settings.model_validate(tables[arm.name]),
+        Train.model_validate(tables["train"]),
+        Latency.model_validate(tables["latency"]) if experiment.latency else None,
+    )
+
+
+def answers(task: Task) -> dict[str, Any]:
+    """What a job must know of a task's answers, whatever the arm."""
+    if isinstance(task, Classification):
+        return {"kind": task.kind, "labels": task.labels}
+    pattern = {} if task.answer_pattern is None else {"answer_pattern": task.answer_pattern}
+    return {"kind": task.kind, "max_new_tokens": task.max_new_tokens, **pattern}
+
+
+def wanted(task: Task) -> dict[str, Any]:
+    """Where a row holds what should be answered."""
+    if isinstance(task, Classification):
+        return {"kind": task.kind, "label": task.label, "labels": task.labels}
+    return {"kind": task.kind, "target": task.target, "accepted": task.accepted}
+
+
+def scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:
+    """The evaluation's settings that can change this arm's numbers."""
+    settings = experiment.evaluate.model_dump()
+    if not arm.soft:
+        del settings["precision"]
+    if not arm.models:
+        del settings["batch_size"]
+    return settings
+
+
+def schedule(train: Train) -> dict[str, Any]:
+    """The training settings that can change an epoch's numbers.
+
+    With a constant rate the number of epochs is not among them, so 6 epochs extend to 8.
+    """
+    settings = train.model_dump(exclude={"samples", "checkpoint", "epochs"})
+    if train.schedule == "cosine":
+        settings["epochs"] = train.epochs
+    return settings
+
+
+def samples(train: Train) -> dict[str, int | None]:
+    """How many training rows: exactly so many or all, or at most so many."""
+    if isinstance(train.samples, AtMost):
+        return {"max": train.samples.max}
+    return {"exactly": train.samples}
+
+
+def blocks(train: Train, available: int | None) -> tuple[str, ...]:
+    """Names of the blocks of training rows that hold the samples."""
+    asked = train.samples.max if isinstance(train.samples, AtMost) else train.samples
+    known = [rows for rows in (asked, available) if rows is not None]
+    if not known:
+        return ("train-all",)
+    return tuple(f"train-{block:04d}" for block in range(-(-min(known) // BLOCK_ROWS)))

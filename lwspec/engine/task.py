@@ -1,0 +1,171 @@
+"""A task of a spec: its data, splits, prompts and answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lwspec.engine.fields import (
+    Frozen,
+    LabelAnswer,
+    Positive,
+    Prompt,
+    Query,
+    Seed,
+    TargetAnswer,
+    Template,
+    distinct,
+)
+
+LOCAL_LOADERS = ("json", "csv", "parquet")
+"""Paths of `data` that name a kind of file instead of a hub set."""
+
+
+class Data(Frozen):
+    """Where rows come from: the arguments of `datasets.load_dataset`, or a built-in toy task."""
+
+    path: str | None = None
+    toy: Literal["sentiment", "topic"] | None = None
+    name: str | None = None
+    revision: str | None = None
+    data_files: dict[str, str] | None = None
+    adapter: Literal["squad", "hotpotqa", "arc", "gsm8k"] | None = None
+    """Makes flat columns of a well-known set's nested rows: `lwspec/kernels/adapters.py`."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.toy is None):
+            raise ValueError("data has either a path or a toy")
+        files = self.path in LOCAL_LOADERS
+        if files and not self.data_files:
+            raise ValueError(f"data of path {self.path!r} need data_files")
+        if not files and self.data_files:
+            raise ValueError(f"data_files belong to a path of {', '.join(LOCAL_LOADERS)}")
+        if (files or self.toy) and (self.name or self.revision):
+            raise ValueError("name and revision belong to a hub data set")
+        return self
+
+
+class Split(Frozen):
+    """Rows of one source split: all that no other split takes, or a stated number."""
+
+    source: str = Field(alias="from")
+    rows: Positive | None = None
+
+
+def _split_from_text(value: Any) -> Any:
+    return {"from": value} if isinstance(value, str) else value
+
+
+class Splits(Frozen):
+    """Train, validation and test: disjoint by construction, checked by content when read."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: _split_from_text(split) for key, split in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        whole: dict[str, str] = {}
+        for name, split in named.items():
+            if split.rows is not None:
+                continue
+            if split.source in whole:
+                raise ValueError(
+                    f"{whole[split.source]} and {name} both take all of {split.source!r}, "
+                    f"so they overlap: carve one out, {name} = "
+                    f'{{ from = "{split.source}", rows = 500 }}'
+                )
+            whole[split.source] = name
+        return self
+
+
+def placeholders(template: str) -> list[str]:
+    """The columns that a template names."""
+    return re.findall(r"\{(\w+)\}", template)
+
+
+def _has_one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"has {groups} groups: exactly one must hold the answer")
+    return pattern
+
+
+class TaskBase(Frozen):
+    """What every kind of task states: a data set, what the sender reads, what the receiver sees."""
+
+    data: Data
+    splits: Splits
+    context: Template
+    """Template over the columns of a row: what only the sender sees."""
+    max_context_chars: Positive | None = None
+    """A context is cut to its first characters, of this number, for every arm alike."""
+    sender_prompt: Prompt
+    receiver_prompt: Prompt
+    """For arms that hand over text."""
+    query: Query
+    """What the receiver sees beside a message; it comes in after the message was encoded.
+
+    Like the prompts it may name columns of the row, but not all those that the context is made of.
+    """
+    max_prompt_tokens: Positive = 256
+    """A prompt is cut to its last tokens, of this number, after the beginning-of-text token."""
+    sample_seed: Seed = 0
+    """Which rows are drawn and how they are ordered on disk, whatever an experiment's seeds are."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that prompts and query name beside the context."""
+        prompts = (self.sender_prompt, self.receiver_prompt, self.query)
+        return tuple(sorted({c for text in prompts for c in placeholders(text)} - {"context"}))
+
+    @model_validator(mode="after")
+    def _query_is_not_the_context(self) -> Self:
+        if set(placeholders(self.context)) <= set(placeholders(self.query)):
+            raise ValueError(
+                "query names every column of the context: the receiver would see what it must not"
+            )
+        return self
+
+
+class Classification(TaskBase):
+    """The answer is one of a few labels, each scored in full by its log-probability."""
+
+    kind: Literal["classification"]
+    label: str
+    """The column that holds the label, as an index into `labels` or as one of them."""
+    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2), AfterValidator(distinct)]
+    answer: LabelAnswer = " {label}"
+
+
+class Generation(TaskBase):
+    """The answer is free text, written greedily and compared with the row's target."""
+
+    kind: Literal["generation"]
+    target: Template
+    """Template over the columns of a row: what should be written."""
+    accepted: str | None = None
+    """A column that lists every right answer, for exact match and F1; the target alone if unset."""
+    answer_pattern: Annotated[str, AfterValidator(_has_one_group)] | None = None
+    """A regular expression whose one group is the answer in a longer text, such as a number."""
+    answer: TargetAnswer = " {target}"
+    max_new_tokens: Positive = 32
+    """What is written, and what is learnt of a target, is cut to this many tokens."""
+
+
+Task = Annotated[Classification | Generation, Field(discriminator="kind")]

@@ -1,0 +1,88 @@
+"""LLMLingua: the text compressed by a small model of its own (Jiang et al. 2023; Pan et al. 2024).
+
+The optional package `llmlingua` does it (`pip install lwspec[llmlingua]`); on first use it fetches
+its model and a tokenizer file. Without network, `perplexity_pruning` is the arm of this kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.fields import Frozen, Positive
+from lwspec.errors import ModelError
+from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import Seen, text_prompt
+
+
+class Settings(Frozen):
+    """What a spec may set in `llmlingua = { ... }`."""
+
+    model: str
+    """The compressor, by hub id: for LLMLingua a small causal model, for LLMLingua-2 its own."""
+    tokens: Positive = 8
+    """The length that it is asked to compress to."""
+    second: bool = False
+    """LLMLingua-2, which classifies tokens, instead of LLMLingua, which prunes by perplexity."""
+
+
+def tokens(settings: Settings) -> int:
+    """As many as the setting asks for."""
+    return settings.tokens
+
+
+@cache
+def compressor(model: str, second: bool, device: str) -> Any:
+    """The package's compressor. Raises ModelError where package, model or network is missing."""
+    offline = "install it, or use perplexity_pruning, which needs no package and no network"
+    try:
+        from llmlingua import PromptCompressor
+    except ImportError:
+        raise ModelError(
+            "the package llmlingua is not installed",
+            remedy=f"pip install lwspec[llmlingua]; {offline}",
+        ) from None
+    try:
+        return PromptCompressor(model, device_map=device, use_llmlingua2=second)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"llmlingua cannot fetch what it needs: {first}",
+            where=model,
+            remedy="run it where the network reaches its model and tokenizer file, or use "
+            "perplexity_pruning",
+        ) from None
+
+
+def message(setup: Setup, batch: Batch) -> Sequence[str]:
+    """Each context, compressed on its own."""
+    assert setup.reader is not None
+    settings: Settings = setup.settings
+    made = compressor(settings.model, settings.second, str(setup.reader.device))
+    return [
+        str(made.compress_prompt([text], target_token=settings.tokens)["compressed_prompt"])
+        for text in batch.contexts
+    ]
+
+
+def present(setup: Setup, message: str, seen: Seen) -> Prompt:
+    """The receiver's prompt around the compressed text."""
+    return text_prompt(setup, "receiver_prompt", seen, message)
+
+
+ARM = Arm(
+    ArmDeclaration(
+        name="llmlingua",
+        version=1,
+        regime="private",
+        settings=Settings,
+        reads=("receiver_prompt", "answer", "max_prompt_tokens"),
+        models=("receiver",),
+        tokens=tokens,
+    ),
+    message=message,
+    present=present,
+)

@@ -1,0 +1,89 @@
+"""What a trainable arm learns from: the answer's tokens, and the receiver that read the text.
+
+Losses are sums over rows divided by the whole batch's counts, so that a batch in several parts
+adds up to the same loss as in one. Shapes: B rows, T answer tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lwspec.kernels.message import Prompt
+from lwspec.kernels.reader import Reader
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many answer tokens and rows a whole batch has."""
+
+    tokens: int
+    rows: int
+
+
+def supervised(answer: Sequence[int], train: Mapping[str, Any]) -> Sequence[int]:
+    """The tokens of an answer that are learnt: all, or the first `supervised_tokens`."""
+    return answer[: train["supervised_tokens"]]
+
+
+def answer_loss(logits_BTV: Tensor, tokens_BT: Tensor, counts: Counts) -> Tensor:
+    """Cross-entropy of the answers' tokens: a part's share of the batch's mean over tokens."""
+    summed = functional.cross_entropy(
+        logits_BTV.flatten(0, 1), tokens_BT.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return summed / counts.tokens
+
+
+def first_token_loss(logits_BTV: Tensor, tokens_BT: Tensor, counts: Counts) -> Tensor:
+    """Cross-entropy of each answer's first token: a part's share of the batch's mean over rows."""
+    first_B = (tokens_BT != IGNORED).long().argmax(1)
+    rows = torch.arange(len(tokens_BT), device=tokens_BT.device)
+    summed = functional.cross_entropy(
+        logits_BTV[rows, first_B], tokens_BT[rows, first_B], reduction="sum"
+    )
+    return summed / counts.rows
+
+
+def distillation_loss(
+    student_BTV: Tensor, teacher_BTV: Tensor, tokens_BT: Tensor, counts: Counts, temperature: float
+) -> Tensor:
+    """T^2 KL(teacher || student) over the answers' tokens (Hinton et al. 2015, section 2)."""
+    student = (student_BTV / temperature).log_softmax(-1)
+    teacher = (teacher_BTV / temperature).log_softmax(-1)
+    divergence_BT = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
+    summed = divergence_BT[tokens_BT != IGNORED].sum()
+    return temperature**2 * summed / counts.tokens
+
+
+def batch_loss(
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Sequence[int]],
+    counts: Counts,
+    train: Mapping[str, Any],
+    teacher_prompts: Sequence[Prompt] | None,
+) -> tuple[Tensor, Tensor]:
+    """A part's share of the batch's loss, and of the cross-entropy alone.
+
+    `teacher_prompts` hold the text itself: the receiver that read it is what is distilled.
+    """
+    logits_BTV, tokens_BT = reader.answer_logits(prompts, answers)
+    plain = answer_loss(logits_BTV, tokens_BT, counts)
+    whole = plain
+    if train["first_token_weight"]:
+        first = first_token_loss(logits_BTV, tokens_BT, counts)
+        whole = whole + train["first_token_weight"] * first
+    if teacher_prompts is not None:
+        with torch.no_grad():
+            teacher_BTV, _ = reader.answer_logits(teacher_prompts, answers)
+        temperature = train["distillation_temperature"]
+        divergence = distillation_loss(logits_BTV, teacher_BTV, tokens_BT, counts, temperature)
+        whole = whole + train["distillation"] * divergence
+    return whole, plain.detach()
