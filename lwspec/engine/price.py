@@ -15,7 +15,7 @@ from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.job import Job
 from lwspec.engine.shapes import Shape
 
-FLOPS = {"h100": 300e12, "h200": 300e12, "a100": 120e12, "cpu": 40e9}
+FLOPS = {"h100": 300e12, "h200": 300e12, "a100": 120e12, "cpu": 120e9}
 """Assumed useful floating-point operations a second, by the unit of the budget."""
 
 SPREAD = 3.0
