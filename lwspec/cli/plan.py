@@ -130,7 +130,8 @@ def _allotted(rows: Sequence[Row]) -> str:
 
 def _source(rows: Sequence[Row]) -> str:
     """Where the price comes from, or why there is none to pay."""
-    source = ", ".join(dict.fromkeys(s for row in rows for s in row.sources)) or "all done"
+    source = ", ".join(dict.fromkeys(s for row in rows for s in row.sources))
+    source = source or ("all done" if any(row.jobs for row in rows) else "shared with those above")
     return f"{source}, plan only" if all(row.plan_only for row in rows) else source
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from lwspec.engine.arm import ArmDeclaration, Need, Role
 from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.load import LoadedSpec
+from lwspec.engine.locate import Located
 from lwspec.engine.resolve import (
+    READS,
     TEACHER_READS,
     Resolved,
     answers,
@@ -21,37 +23,9 @@ from lwspec.engine.resolve import (
     scoring,
     wanted,
 )
-from lwspec.engine.shapes import Shape
 from lwspec.engine.spec import Experiment
 
 Point = Mapping[str, Any]
-
-READS: Mapping[str, tuple[str, ...]] = {
-    "data": ("result",),
-    "sender": ("result",),
-    "receiver": ("result",),
-    "states": ("test",),
-    "pooled": ("test",),
-    "text": ("test",),
-}
-"""The outputs that a measurement reads of each input."""
-
-
-@dataclass(frozen=True)
-class Located:
-    """Where models and data lie and what they hold, looked up before anything is expanded."""
-
-    models: Mapping[str, Mapping[str, Any]]
-    """Model name to what identifies its weights."""
-    data: Mapping[str, Mapping[str, Any]]
-    """Task name to what identifies its rows."""
-    model_paths: Mapping[str, str]
-    data_paths: Mapping[str, Mapping[str, str]]
-    train_rows: Mapping[str, int | None]
-    """Task name to how many training rows there are at most, where that is known."""
-    test_rows: Mapping[str, int | None]
-    shapes: Mapping[str, Shape]
-    """Model name to its size, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +48,15 @@ class Expansion:
 
     cells: tuple[Cell, ...]
     jobs: Mapping[str, Job]
-    experiments: Mapping[str, tuple[str, ...]]
-    """Experiment to the ids of the jobs that it needs."""
+    experiments: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """Experiment to the jobs that it needs, each with the outputs that it asks of it."""
 
 
 def expand(loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration], located: Located) -> Expansion:
     """Expand a spec. Raises SpecError where two sweep points give one job."""
     builder = _Builder(loaded, arms, located)
     cells = [cell for index in range(len(loaded.spec.experiment)) for cell in builder.cells(index)]
-    return Expansion(
-        tuple(cells),
-        builder.jobs,
-        {name: tuple(ids) for name, ids in builder.used.items()},
-    )
+    return Expansion(tuple(cells), builder.jobs, builder.asked)
 
 
 def points(experiment: Experiment) -> Iterator[Point]:
@@ -106,10 +76,23 @@ class _Block:
     point: Point
     resolved: Resolved
 
-    @property
-    def label(self) -> str:
+    def label(self, seed: int | None) -> str:
+        """For people: arm, task, sweep point and seed."""
         swept = "".join(f" {key}={value}" for key, value in self.point.items())
-        return f"{self.arm.name} {self.task}{swept}"
+        end = "" if seed is None else f" s{seed}"
+        return f"{self.arm.name} {self.task}{swept}{end}"
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """The outputs of a fit; what is solved in one step has one."""
+        epochs = self.resolved.train.epochs if self.arm.epochs else 1
+        return tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
+
+    def tested(self) -> tuple[dict[str, int], tuple[str, ...]]:
+        """Which checkpoint is measured, as a setting, and the outputs of the fit that it takes."""
+        which = self.resolved.train.checkpoint if self.arm.epochs else "last"
+        taken = self.epochs if which == "best" else self.epochs[-1:]
+        return {which: len(self.epochs)}, taken
 
 
 class _Builder:
@@ -123,12 +106,12 @@ class _Builder:
         self.arms = arms
         self.located = located
         self.jobs: dict[str, Job] = {}
-        self.used: dict[str, dict[str, None]] = {}
+        self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
         experiment = self.spec.experiment[index]
-        self.used[experiment.name] = {}
+        self.asked[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
             seen: dict[str, Point] = {}
             for point in points(experiment):
@@ -172,7 +155,7 @@ class _Builder:
         fit = self._fit(block, seed) if block.arm.trained else None
         if fit is not None:
             inputs["fit"] = fit
-            settings["checkpoint"], reads["fit"] = _tested(block)
+            settings["checkpoint"], reads["fit"] = block.tested()
         evaluate = self._add(
             block,
             "evaluate",
@@ -181,7 +164,7 @@ class _Builder:
             inputs,
             reads,
             ("result",),
-            _label(block, seed),
+            block.label(seed),
             places,
         )
         return fit, evaluate
@@ -214,7 +197,7 @@ class _Builder:
         if block.arm.trained and latency.trained:
             fit = self._fit(block, seed)
             inputs["fit"] = fit
-            settings["checkpoint"], reads["fit"] = _tested(block)
+            settings["checkpoint"], reads["fit"] = block.tested()
         elif seed is not None:
             settings["seed"] = seed
         evaluate = self._add(
@@ -225,7 +208,7 @@ class _Builder:
             inputs,
             reads,
             ("result",),
-            _label(block, seed),
+            block.label(seed),
             places,
         )
         return fit, evaluate
@@ -251,8 +234,8 @@ class _Builder:
             learn,
             inputs,
             reads,
-            _epochs(block),
-            _label(block, seed),
+            block.epochs,
+            block.label(seed),
             places,
         )
 
@@ -383,6 +366,7 @@ class _Builder:
         job_id = identity(kind, step, settings, inputs)
         gpus = self.spec.resources.gpus if settings.get("device") == "gpu" else 0
         known = self.jobs.get(job_id)
+        asked, wanted_outputs = self.asked[block.experiment.name], outputs
         if known is not None:
             outputs = tuple(dict.fromkeys([*known.outputs, *outputs]))
         job = Job(
@@ -406,22 +390,6 @@ class _Builder:
         )
         if known is None or len(known.outputs) < len(outputs):
             self.jobs[job.id] = job
-        self.used[block.experiment.name][job.id] = None
+        earlier = asked.get(job.id, ())
+        asked[job.id] = tuple(dict.fromkeys([*earlier, *wanted_outputs]))
         return job.id
-
-
-def _label(block: _Block, seed: int | None) -> str:
-    return block.label + ("" if seed is None else f" s{seed}")
-
-
-def _epochs(block: _Block) -> tuple[str, ...]:
-    """The outputs of a fit; what is solved in one step has one."""
-    epochs = block.resolved.train.epochs if block.arm.epochs else 1
-    return tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
-
-
-def _tested(block: _Block) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Which checkpoint is measured, as a setting, and the outputs of the fit that it takes."""
-    epochs = _epochs(block)
-    which = block.resolved.train.checkpoint if block.arm.epochs else "last"
-    return {which: len(epochs)}, epochs if which == "best" else epochs[-1:]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from lwspec.engine.expand import Located
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.load import LoadedSpec
-from lwspec.engine.shapes import shape_of
+from lwspec.engine.shapes import Shape, shape_of
 from lwspec.engine.spec import Model
 from lwspec.engine.task import LOCAL_LOADERS, Data
 from lwspec.errors import nearest
@@ -35,6 +35,23 @@ HUB_ROWS: Mapping[tuple[str, str | None], Mapping[str, int]] = {
 """Rows of hub sets by id and name, as published: so that plans need no network."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where models and data lie and what they hold, looked up before anything is expanded."""
+
+    models: Mapping[str, Mapping[str, Any]]
+    """Model name to what identifies its weights."""
+    data: Mapping[str, Mapping[str, Any]]
+    """Task name to what identifies its rows."""
+    model_paths: Mapping[str, str]
+    data_paths: Mapping[str, Mapping[str, str]]
+    train_rows: Mapping[str, int | None]
+    """Task name to how many training rows there are at most, where that is known."""
+    test_rows: Mapping[str, int | None]
+    shapes: Mapping[str, Shape]
+    """Model name to its size, where that is known."""
 
 
 def locate(loaded: LoadedSpec, fingerprints: Fingerprints) -> Located:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.expand import Expansion, Located
+from lwspec.engine.expand import Expansion
 from lwspec.engine.job import Job, canonical
 from lwspec.engine.load import LoadedSpec
+from lwspec.engine.locate import Located
 from lwspec.engine.pack import Pack, in_order, packs
 from lwspec.engine.price import Facts, Price, modelled_seconds, price
 from lwspec.engine.records import Records
@@ -32,10 +34,12 @@ class Row:
     seeds: int
     points: int
     jobs: int
+    """Those that no experiment before it needs."""
     to_run: int
     p50_hours: float
     p90_hours: float
     sources: tuple[str, ...]
+    """Where the prices of what it is first to ask for come from; empty where it owes nothing."""
     declared_hours: float | None
     """What the spec allots to the experiment."""
     plan_only: bool
@@ -119,7 +123,7 @@ def make_plan(
         owed,
         modelled,
         prices,
-        tuple(_rows(loaded, expansion, prices)),
+        tuple(_rows(loaded, expansion, owed, prices)),
         tuple(packs(in_order(jobs, set(to_run)))),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
         to_run,
@@ -131,19 +135,34 @@ def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
     tasks = {job.id: job.names["task"] for job in expansion.jobs.values() if job.step == "data"}
     train = {job: rows for job, task in tasks.items() if (rows := located.train_rows[task])}
     test = {job: rows for job, task in tasks.items() if (rows := located.test_rows[task])}
-    return Facts(shapes, test, train, loaded.spec.budget.gpu)
+    chars = {
+        job: cut
+        for job, task in tasks.items()
+        if (cut := loaded.spec.tasks[task].max_context_chars) is not None
+    }
+    return Facts(shapes, test, train, chars, loaded.spec.budget.gpu)
 
 
-def _rows(loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price]) -> list[Row]:
-    """One row an experiment; a job that two experiments share is priced in the first."""
-    rows, priced = [], set[str]()
+def _rows(
+    loaded: LoadedSpec,
+    expansion: Expansion,
+    owed: Mapping[str, tuple[str, ...]],
+    prices: Mapping[str, Price],
+) -> list[Row]:
+    """One row an experiment; what two of them share is counted and priced in the first."""
+    rows, counted = [], set[str]()
+    claimed: dict[str, set[str]] = {}
     for experiment in loaded.spec.experiment:
-        ids = [job for job in expansion.experiments[experiment.name] if job not in priced]
-        priced.update(ids)
-        todo = [prices[job] for job in ids if job in prices]
-        points = 1
-        for values in experiment.sweep.values():
-            points *= len(values)
+        asked = expansion.experiments[experiment.name]
+        shares: dict[str, float] = {}
+        for job, outputs in asked.items():
+            mine = (set(outputs) & set(owed.get(job, ()))) - claimed.setdefault(job, set())
+            claimed[job] |= mine
+            if mine:
+                shares[job] = len(mine) / len(owed[job])
+        first = [job for job in asked if job not in counted]
+        counted.update(first)
+        points = math.prod(len(values) for values in experiment.sweep.values())
         rows.append(
             Row(
                 experiment.name,
@@ -152,11 +171,11 @@ def _rows(loaded: LoadedSpec, expansion: Expansion, prices: Mapping[str, Price])
                 experiment.tasks,
                 len(experiment.seeds),
                 points,
-                len(ids),
-                len(todo),
-                sum(price.p50_hours for price in todo),
-                sum(price.p90_hours for price in todo),
-                tuple(sorted({price.source for price in todo})),
+                len(first),
+                sum(job in owed for job in first),
+                sum(share * prices[job].p50_hours for job, share in shares.items()),
+                sum(share * prices[job].p90_hours for job, share in shares.items()),
+                tuple(sorted({prices[job].source for job in shares})),
                 experiment.gpu_hours,
                 experiment.plan_only,
             )

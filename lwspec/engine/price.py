@@ -25,7 +25,9 @@ START_S = 5.0
 """Loading libraries and models."""
 
 SHORT_PROMPT_TOKENS = 24
-LONG_PROMPT_TOKENS = 128
+TEXT_TOKENS = 64
+"""Of a text and its prompt, where nothing says how long texts are."""
+CHARS_PER_TOKEN = 4
 DEFAULT_ROWS = 10_000
 
 
@@ -56,6 +58,8 @@ class Facts:
     test_rows: Mapping[str, int]
     """Data job id to its number of test rows, where known."""
     train_rows: Mapping[str, int]
+    context_chars: Mapping[str, int]
+    """Data job id to where its contexts are cut, where the spec says."""
     unit: str
 
 
@@ -101,25 +105,35 @@ def _flop(
     sender, receiver = facts.shapes[job.names["sender"]], facts.shapes[job.names["receiver"]]
     if job.kind == "prepare":
         rows = sum(1000 if output.startswith("train") else test_rows for output in outputs)
-        tokens = min(settings["max_prompt_tokens"], 2 * LONG_PROMPT_TOKENS) / 2
+        tokens = _prompt_tokens(settings["max_prompt_tokens"], job, facts)
         tokens += 4 * settings.get("max_new_tokens", 0)
         depth = settings.get("layer", sender.layers) / sender.layers
         return float(2 * sender.parameters * depth * tokens * rows)
     arm = arms[job.step]
     reader = receiver if "receiver" in arm.models else sender
-    tokens = SHORT_PROMPT_TOKENS if "query" in arm.reads else LONG_PROMPT_TOKENS
-    tokens += 4 * settings["task"].get("max_new_tokens", 0)
-    per_row = 2 * reader.parameters * tokens if arm.models else 0.0
+    parsed = arm.settings.model_validate(settings["arm_settings"])
+    reads: float = SHORT_PROMPT_TOKENS + arm.tokens(parsed)
+    if "max_prompt_tokens" in settings["task"] and not arm.tokens(parsed):
+        reads = _prompt_tokens(settings["task"]["max_prompt_tokens"], job, facts)
+    reads += 4 * settings["task"].get("max_new_tokens", 0)
+    per_row = 2 * reader.parameters * reads if arm.models else 0.0
     if job.kind == "evaluate":
         return per_row * min(settings["rows"] or test_rows, test_rows)
     samples = facts.train_rows.get(job.inputs["data"], DEFAULT_ROWS)
     wanted = settings["samples"].get("max") or settings["samples"].get("exactly")
     samples = min(samples, wanted or samples)
-    parsed = arm.settings.model_validate(settings["arm_settings"])
     trainable = arm.parameters(parsed, sender.width, receiver.width)
     if settings.get("teacher"):
-        per_row += 2 * reader.parameters * LONG_PROMPT_TOKENS / 3
+        per_row += 2 * reader.parameters * TEXT_TOKENS / 3
     return (3 * per_row + 6 * trainable * SHORT_PROMPT_TOKENS) * samples * len(outputs)
+
+
+def _prompt_tokens(most: int, job: Job, facts: Facts) -> float:
+    """Tokens of a prompt around a text: guessed from where texts are cut, or from the limit."""
+    chars = facts.context_chars.get(job.inputs["data"])
+    if chars is not None:
+        return min(most, chars / CHARS_PER_TOKEN)
+    return min(most, TEXT_TOKENS) if most <= 4 * TEXT_TOKENS else most / 2
 
 
 def _timing_flop(job: Job, facts: Facts) -> float:
@@ -131,4 +145,4 @@ def _timing_flop(job: Job, facts: Facts) -> float:
     size = sum(facts.shapes[job.names[role]].parameters for role in job.settings["models"])
     rows = 2 * (latency["repeats"] + latency["warmup"]) * latency["batch_size"]
     # A token written one by one costs as much as reading a few: memory, not arithmetic, decides.
-    return float(2 * size * rows * (LONG_PROMPT_TOKENS + 10 * written))
+    return float(2 * size * rows * (TEXT_TOKENS + 10 * written))

@@ -16,6 +16,17 @@ TEACHER_READS = ("receiver_prompt", "max_prompt_tokens")
 """The task's fields that distillation needs: how the receiver reads the text itself."""
 
 
+READS: Mapping[str, tuple[str, ...]] = {
+    "data": ("result",),
+    "sender": ("result",),
+    "receiver": ("result",),
+    "states": ("test",),
+    "pooled": ("test",),
+    "text": ("test",),
+}
+"""The outputs that a measurement reads of each input."""
+
+
 @dataclass(frozen=True)
 class Resolved:
     """An arm's settings, its training and its timing at one sweep point, defaults filled in."""

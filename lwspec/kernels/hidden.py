@@ -43,14 +43,9 @@ def hidden_states(reader: Reader, prompts: Sequence[Prompt], layer: int) -> list
 def pooled_states(reader: Reader, prompts: Sequence[Prompt], pooling: str) -> list[Tensor]:
     """States [layers + 1, width] of each prompt, pooled over its tokens, in float32."""
     padded = reader.pad(prompts)
-    states = _base(reader.model)(
-        **_arguments(padded), output_hidden_states=True
-    ).hidden_states  # D + 1 of [B, T, W]
-    lengths = padded.mask.sum(1).tolist()
-    return [
-        torch.stack([pool(layer_BTW[row, -length:], pooling) for layer_BTW in states])
-        for row, length in enumerate(lengths)
-    ]
+    layers = _base(reader.model)(**_arguments(padded), output_hidden_states=True).hidden_states
+    pooled_BDW = torch.stack([pool(states, pooling, padded.mask) for states in layers], 1)
+    return list(pooled_BDW)
 
 
 def _arguments(padded: Padded) -> dict[str, Any]:

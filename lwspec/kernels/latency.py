@@ -27,10 +27,9 @@ from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.measured import open_measured, write_record
 from lwspec.kernels.models import load_reader
-from lwspec.kernels.pool import pool
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.sender import states_of, texts_of
+from lwspec.kernels.sender import pooled_at, states_of, texts_of
 from lwspec.kernels.setup import no_messages, present_all
 
 PARTS = ("sender", "adapter", "prefill", "decode")
@@ -112,10 +111,10 @@ class Chain:
             if need["step"] == "text":
                 texts = texts_of(self.sender, rows, asked)
                 continue
-            layer = {"layer": self.setup.settings.layer}
-            states = states_of(self.sender, rows, {**asked, **layer})
             if need["step"] == "pooled":
-                pooled = torch.stack([pool(row, asked["pooling"]).cpu() for row in states])
+                pooled = pooled_at(self.sender, rows, asked, self.setup.settings.layer).cpu()
+            else:
+                states = states_of(self.sender, rows, asked)
         return Batch([row.context for row in rows], states, texts, pooled)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def pool(states: Tensor, pooling: str) -> Tensor:
-    """The last token's state or the mean over tokens: [..., tokens, width] to [..., width]."""
-    states = states.float()
-    return states[..., -1, :] if pooling == "last" else states.mean(-2)
+def pool(states_BTW: Tensor, pooling: str, mask_BT: Tensor) -> Tensor:
+    """The last token's state, or the mean over tokens, of left-padded rows: [B, W] in float32."""
+    if pooling == "last":
+        return states_BTW[:, -1].float()
+    weights = mask_BT[..., None].float()
+    return (states_BTW.float() * weights).sum(1) / weights.sum(1)
 
 
 def repeat_at_rms(vectors: Tensor, tokens: int, rms: float) -> list[Tensor]:

@@ -16,6 +16,7 @@ from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.hidden import hidden_states, pooled_states
 from lwspec.kernels.models import load_reader
+from lwspec.kernels.pool import pool
 from lwspec.kernels.prompts import fill
 from lwspec.kernels.prune import prune
 from lwspec.kernels.reader import Reader
@@ -35,6 +36,17 @@ def pooled_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) 
     """Pooled states [layers + 1, width] of each row's prompt."""
     prompts = [[prompt(reader, row, settings)] for row in rows]
     return pooled_states(reader, prompts, settings["pooling"])
+
+
+def pooled_at(
+    reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any], layer: int
+) -> Tensor:
+    """Pooled states [rows, width] of one layer alone; nothing above it is run."""
+    states = states_of(reader, rows, {**settings, "layer": layer})
+    alone = [row[None] for row in states]
+    ones = [torch.ones(row.shape[:2], device=row.device) for row in alone]
+    pairs = zip(alone, ones, strict=True)
+    return torch.cat([pool(row, settings["pooling"], mask) for row, mask in pairs])
 
 
 def texts_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> list[str]:
