@@ -25,7 +25,7 @@ ALLOWED = {
         "lwspec.engine.job",
         "lwspec.engine.process",
         "lwspec.engine.runfolder",
-        "lwspec.engine.spec",
+        "lwspec.engine.fields",
     },
 }
 

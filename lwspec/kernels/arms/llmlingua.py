@@ -1,7 +1,8 @@
-"""LLMLingua: the text compressed by a small model of its own (Jiang et al. 2023; Pan et al. 2024).
+"""LLMLingua-2: the text compressed by a small classifier of its own (Pan et al. 2024).
 
 The optional package `llmlingua` does it (`pip install lwspec[llmlingua]`); on first use it fetches
-its model and a tokenizer file. Without network, `perplexity_pruning` is the arm of this kind.
+its model and a tokenizer file. Without network, `perplexity_pruning` is the arm of this kind. The
+first LLMLingua is not offered: release 0.2.2 of the package does not run with transformers 5.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from lwspec.kernels.prompts import Seen, text_prompt
 class Settings(Frozen):
     """What a spec may set in `llmlingua = { ... }`."""
 
-    model: str
-    """The compressor, by hub id: for LLMLingua a small causal model, for LLMLingua-2 its own."""
+    model: str = "microsoft/llmlingua-2-xlm-roberta-large-meetingbank"
+    """The compressor, by hub id or absolute folder."""
     tokens: Positive = 8
-    """The length that it is asked to compress to."""
-    second: bool = False
-    """LLMLingua-2, which classifies tokens, instead of LLMLingua, which prunes by perplexity."""
+    """The length that it is asked to compress to, in the tokens that the package counts."""
 
 
 def tokens(settings: Settings) -> int:
@@ -35,25 +34,25 @@ def tokens(settings: Settings) -> int:
 
 
 @cache
-def compressor(model: str, second: bool, device: str) -> Any:
+def compressor(model: str, device: str) -> Any:
     """The package's compressor. Raises ModelError where package, model or network is missing."""
-    offline = "install it, or use perplexity_pruning, which needs no package and no network"
     try:
         from llmlingua import PromptCompressor
     except ImportError:
         raise ModelError(
             "the package llmlingua is not installed",
-            remedy=f"pip install lwspec[llmlingua]; {offline}",
+            remedy="pip install lwspec[llmlingua], or use perplexity_pruning, which needs neither "
+            "a package nor a network",
         ) from None
     try:
-        return PromptCompressor(model, device_map=device, use_llmlingua2=second)
+        return PromptCompressor(model, device_map=device, use_llmlingua2=True)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(
             f"llmlingua cannot fetch what it needs: {first}",
             where=model,
             remedy="run it where the network reaches its model and tokenizer file, or use "
-            "perplexity_pruning",
+            "perplexity_pruning, which needs no network",
         ) from None
 
 
@@ -61,7 +60,7 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     """Each context, compressed on its own."""
     assert setup.reader is not None
     settings: Settings = setup.settings
-    made = compressor(settings.model, settings.second, str(setup.reader.device))
+    made = compressor(settings.model, str(setup.reader.device))
     return [
         str(made.compress_prompt([text], target_token=settings.tokens)["compressed_prompt"])
         for text in batch.contexts
