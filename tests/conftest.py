@@ -228,7 +228,11 @@ class Project:
         last, tail = blocks[-1].split("[[table]]", 1)
         kept = [b for b in (*blocks[:-1], last) if b.split('"')[1] in experiments]
         listed = ", ".join(f'"{name}"' for name in experiments)
-        tail = re.sub(r"experiments = \[.*?\]", f"experiments = [{listed}]", tail, count=1)
+        table, figure = tail.split("[[figure]]", 1)
+        table = re.sub(r"experiments = \[.*?\]", f"experiments = [{listed}]", table, count=1)
+        if "main" not in experiments:
+            figure = re.sub(r"experiments = \[.*?\]", f"experiments = [{listed}]", figure, count=1)
+        tail = f"{table}[[figure]]{figure}"
         self.write("".join([head, *(f"[[experiment]]\n{b}" for b in kept), "[[table]]", tail]))
 
     def command(self, *arguments: str) -> list[str]:

@@ -37,9 +37,9 @@ def test_soft_tokens_have_the_root_mean_square_of_the_receivers_embeddings(world
     soft = torch.stack(list(ARM.message(setup, Batch(["a", "b"], [torch.randn(5, 32)] * 2))))
     rms = soft.detach().pow(2).mean(-1).sqrt()
     assert soft.shape == (2, 4, reader.width)
-    torch.testing.assert_close(rms, torch.full_like(rms, reader.embedding_rms()))
+    torch.testing.assert_close(rms, torch.full_like(rms, reader.embedding_rms))
     by_hand = reader.embedding.weight.pow(2).mean(1).sqrt().median()
-    assert reader.embedding_rms() == pytest.approx(float(by_hand))
+    assert reader.embedding_rms == pytest.approx(float(by_hand))
 
 
 def test_padding_changes_nothing() -> None:

@@ -47,8 +47,11 @@ def timed(tmp_path_factory: pytest.TempPathFactory, world: Any) -> Project:
     project.change(
         'name = "main"\nexperiments', f'name = "main"\nmetric = [{metrics}]\nexperiments'
     )
-    project.change('experiments = ["main"]', 'experiments = ["latency"]')
-    project.change('kind = "learning_curves"', 'kind = "sweep"\nmetric = "total_ms"')
+    both = 'experiments = ["latency", "untrained"]'
+    project.change(
+        f'kind = "learning_curves"\n{both}',
+        'kind = "sweep"\nmetric = "total_ms"\nexperiments = ["latency"]',
+    )
     project.run("run", "small.toml", "--strict")
     return project
 
@@ -94,7 +97,7 @@ def test_an_untrained_bridge_is_marked(timed: Project) -> None:
     for record in records(timed):
         untrained = record["settings"]["arm"] == "bridge" and "fit" not in record["inputs"]
         assert record["facts"]["untrained"] is untrained
-    assert "Timed over 4 or 6 passes" in table
+    assert "over 4 or 6 passes after warm-up" in table
     assert (timed.folder / "paper/figures/curves.pdf").exists()
 
 

@@ -205,7 +205,6 @@ def test_every_option_changes_what_is_learnt(project: Project, key: str) -> None
     project.keep("main")
     project.change("[[table]]", OPTIONS.replace("KEY", key).lstrip())
     project.keep("options")
-    project.change('experiments = ["main"]', 'experiments = ["options"]')
     project.run("run", "small.toml", "--strict")
     found = fits(project)
     assert len(found) == key.count(",") + 1

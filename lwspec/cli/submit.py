@@ -113,7 +113,7 @@ def _wanted(plan: Plan, only: str | None) -> set[str]:
 
     for job in matching:
         add(job)
-    return wanted & set(plan.owed)
+    return wanted & set(plan.to_run)
 
 
 def _run_here(session: Session, executor: LocalExecutor) -> None:

@@ -27,6 +27,9 @@ RECORDED_PACKAGES = (
     "numpy",
     "scikit-learn",
     "accelerate",
+    "peft",
+    "rouge-score",
+    "llmlingua",
     "pyarrow",
 )
 

@@ -11,21 +11,21 @@ from lwspec.engine.arm import ArmDeclaration, Need, Role
 from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.load import LoadedSpec
 from lwspec.engine.locate import Located
+from lwspec.engine.refuse import refuse
 from lwspec.engine.resolve import (
     READS,
     TEACHER_READS,
-    Resolved,
+    Block,
+    Point,
     answers,
     at_point,
     blocks,
+    points,
     samples,
     schedule,
     scoring,
     wanted,
 )
-from lwspec.engine.spec import Experiment
-
-Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,49 +50,15 @@ class Expansion:
     jobs: Mapping[str, Job]
     experiments: Mapping[str, Mapping[str, tuple[str, ...]]]
     """Experiment to the jobs that it needs, each with the outputs that it asks of it."""
+    to_run: frozenset[str]
+    """Jobs that more than plan-only experiments need."""
 
 
 def expand(loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration], located: Located) -> Expansion:
     """Expand a spec. Raises SpecError where two sweep points give one job."""
     builder = _Builder(loaded, arms, located)
     cells = [cell for index in range(len(loaded.spec.experiment)) for cell in builder.cells(index)]
-    return Expansion(tuple(cells), builder.jobs, builder.asked)
-
-
-def points(experiment: Experiment) -> Iterator[Point]:
-    """Every combination of the swept values, in the order they are written."""
-    keys = list(experiment.sweep)
-    for values in itertools.product(*experiment.sweep.values()):
-        yield dict(zip(keys, values, strict=True))
-
-
-@dataclass(frozen=True)
-class _Block:
-    """One arm on one task at one sweep point: everything about its cells but the seed."""
-
-    experiment: Experiment
-    arm: ArmDeclaration
-    task: str
-    point: Point
-    resolved: Resolved
-
-    def label(self, seed: int | None) -> str:
-        """For people: arm, task, sweep point and seed."""
-        swept = "".join(f" {key}={value}" for key, value in self.point.items())
-        end = "" if seed is None else f" s{seed}"
-        return f"{self.arm.name} {self.task}{swept}{end}"
-
-    @property
-    def epochs(self) -> tuple[str, ...]:
-        """The outputs of a fit; what is solved in one step has one."""
-        epochs = self.resolved.train.epochs if self.arm.epochs else 1
-        return tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
-
-    def tested(self) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Which checkpoint is measured, as a setting, and the outputs of the fit that it takes."""
-        which = self.resolved.train.checkpoint if self.arm.epochs else "last"
-        taken = self.epochs if which == "best" else self.epochs[-1:]
-        return {which: len(self.epochs)}, taken
+    return Expansion(tuple(cells), builder.jobs, builder.asked, frozenset(builder.to_run))
 
 
 class _Builder:
@@ -107,6 +73,7 @@ class _Builder:
         self.located = located
         self.jobs: dict[str, Job] = {}
         self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
+        self.to_run: set[str] = set()
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
@@ -117,7 +84,7 @@ class _Builder:
             for point in points(experiment):
                 arm = self.arms[name]
                 resolved = at_point(experiment, arm, point)
-                block = _Block(experiment, arm, task, point, resolved)
+                block = Block(experiment, arm, task, point, resolved)
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
                     self.loaded.fail(
@@ -129,9 +96,9 @@ class _Builder:
                 seen[cells[0].evaluate] = point
                 yield from cells
 
-    def _block(self, block: _Block) -> list[Cell]:
+    def _block(self, block: Block) -> list[Cell]:
         """The cells of every seed; an arm without a seed has one job for all of them."""
-        self._check_context(block)
+        refuse(block, self.loaded, self.located)
         seeded = block.arm.seeded
         seeds: Sequence[int | None] = block.experiment.seeds if seeded else [None]
         measure = self._score if block.resolved.latency is None else self._time
@@ -143,7 +110,7 @@ class _Builder:
             for fit, evaluate in [made[seed if seeded else None]]
         ]
 
-    def _score(self, block: _Block, seed: int | None) -> tuple[str | None, str]:
+    def _score(self, block: Block, seed: int | None) -> tuple[str | None, str]:
         """The fit, where the arm is trained, and the evaluation on the test split."""
         inputs, places = self._inputs(block)
         settings = {
@@ -169,16 +136,10 @@ class _Builder:
         )
         return fit, evaluate
 
-    def _time(self, block: _Block, seed: int | None) -> tuple[str | None, str]:
+    def _time(self, block: Block, seed: int | None) -> tuple[str | None, str]:
         """The fit, unless it is timed untrained, and the timing, which runs both models itself."""
         latency = block.resolved.latency
         assert latency is not None
-        if block.arm.trained and not block.arm.epochs and not latency.trained:
-            self.loaded.fail(
-                ("experiment", self.spec.experiment.index(block.experiment), "latency"),
-                f"{block.arm.name} is solved in one step: untrained there is nothing to time",
-                to_do="set latency.trained = true, or drop the arm",
-            )
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         needs = [
             self._with_prompt(need, block) for need in block.arm.needs(block.resolved.settings)
@@ -190,9 +151,12 @@ class _Builder:
         settings = {
             **self._settings(block, roles),
             "needs": needs,
-            "latency": latency.model_dump(),
-            "precision": block.experiment.evaluate.precision,
+            "latency": latency.model_dump(exclude={"trained"}),
+            "gpus": self.spec.resources.gpus,
+            "unit": self.spec.budget.gpu,
         }
+        if block.arm.soft:
+            settings["precision"] = block.experiment.evaluate.precision
         reads, fit = dict(READS), None
         if block.arm.trained and latency.trained:
             fit = self._fit(block, seed)
@@ -213,7 +177,7 @@ class _Builder:
         )
         return fit, evaluate
 
-    def _fit(self, block: _Block, seed: int | None) -> str:
+    def _fit(self, block: Block, seed: int | None) -> str:
         """Training, with an output for each epoch."""
         arm, train = block.arm, block.resolved.train
         inputs, places = self._inputs(block)
@@ -239,7 +203,7 @@ class _Builder:
             places,
         )
 
-    def _inputs(self, block: _Block) -> tuple[dict[str, str], dict[str, str]]:
+    def _inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
         """Jobs whose outputs the arm's jobs read, and where the models lie that they load."""
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         for need in block.arm.needs(block.resolved.settings):
@@ -248,7 +212,7 @@ class _Builder:
             self._add_model(role, block, inputs, places)
         return inputs, places
 
-    def _settings(self, block: _Block, roles: Sequence[Role]) -> dict[str, Any]:
+    def _settings(self, block: Block, roles: Sequence[Role]) -> dict[str, Any]:
         """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
         task, experiment = self.spec.tasks[block.task], block.experiment
         return {
@@ -260,25 +224,12 @@ class _Builder:
             **self._machine(bool(roles)),
         }
 
-    def _check_context(self, block: _Block) -> None:
-        """Refuse a message that the receiver's context cannot hold."""
-        tokens = block.arm.tokens(block.resolved.settings)
-        receiver = block.experiment.receiver
-        shape = self.located.shapes.get(receiver)
-        if shape is not None and shape.context is not None and tokens >= shape.context:
-            self.loaded.fail(
-                ("experiment", self.spec.experiment.index(block.experiment), block.arm.name),
-                f"{block.arm.name} hands over {tokens} tokens; the context of the receiver "
-                f"{receiver!r} is {shape.context}",
-                to_do=f"hand over fewer than {shape.context}",
-            )
-
     def _machine(self, runs_a_model: bool = True) -> dict[str, Any]:
         """What of the machine can change numbers; what runs no model stays on the CPU."""
         gpu = runs_a_model and self.spec.resources.gpus
         return {"device": "gpu" if gpu else "cpu", "threads": self.spec.resources.threads}
 
-    def _data(self, block: _Block) -> str:
+    def _data(self, block: Block) -> str:
         declared = self.spec.tasks[block.task]
         settings = {
             "data": self.located.data[block.task],
@@ -293,10 +244,9 @@ class _Builder:
         label = f"data {block.task}"
         return self._add(block, "prepare", "data", settings, {}, {}, ("result",), label, places)
 
-    def _need(self, need: Need, block: _Block) -> str:
+    def _need(self, need: Need, block: Block) -> str:
         """The frozen sender over the rows of one task."""
         sender = block.experiment.sender
-        self._check_layer(block, sender)
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         self._add_model("sender", block, inputs, places)
         settings = {
@@ -315,25 +265,15 @@ class _Builder:
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
 
-    def _with_prompt(self, need: Need, block: _Block) -> dict[str, Any]:
+    def _with_prompt(self, need: Need, block: Block) -> dict[str, Any]:
         """A need with what of the task decides what the sender reads."""
         task = self.spec.tasks[block.task]
-        reading = {"prompt": task.sender_prompt, "max_prompt_tokens": task.max_prompt_tokens}
-        return {"step": need.step, "settings": {**reading, **need.settings}}
-
-    def _check_layer(self, block: _Block, sender: str) -> None:
-        """Refuse a layer that the sender lacks."""
-        layer = getattr(block.resolved.settings, "layer", 0)
-        shape = self.located.shapes.get(sender)
-        if shape is not None and layer > shape.layers:
-            self.loaded.fail(
-                ("experiment", self.spec.experiment.index(block.experiment), block.arm.name),
-                f"layer {layer} is asked for; the sender {sender!r} has {shape.layers}",
-                to_do=f"set layer to at most {shape.layers}",
-            )
+        prompt = {} if need.step == "text" else {"prompt": task.sender_prompt}
+        reading = {"max_prompt_tokens": task.max_prompt_tokens, **prompt, **need.settings}
+        return {"step": need.step, "settings": reading}
 
     def _add_model(
-        self, role: Role, block: _Block, inputs: dict[str, str], places: dict[str, str]
+        self, role: Role, block: Block, inputs: dict[str, str], places: dict[str, str]
     ) -> None:
         """Where a role's model comes from: a folder or hub id, or the job that trains the toy."""
         model = getattr(block.experiment, role)
@@ -352,7 +292,7 @@ class _Builder:
 
     def _add(
         self,
-        block: _Block,
+        block: Block,
         kind: Kind,
         step: str,
         settings: Mapping[str, Any],
@@ -362,13 +302,20 @@ class _Builder:
         label: str,
         places: Mapping[str, str],
     ) -> str:
-        """Keep a job; where two cells ask for other outputs of it, it owes them all."""
+        """Keep a job; where two cells ask for other outputs of it, it owes them all.
+
+        What only plan-only experiments ask for is priced, and not owed.
+        """
         job_id = identity(kind, step, settings, inputs)
         gpus = self.spec.resources.gpus if settings.get("device") == "gpu" else 0
         known = self.jobs.get(job_id)
         asked, wanted_outputs = self.asked[block.experiment.name], outputs
-        if known is not None:
+        if known is not None and block.experiment.plan_only:
+            outputs = known.outputs
+        elif known is not None and job_id in self.to_run:
             outputs = tuple(dict.fromkeys([*known.outputs, *outputs]))
+        if not block.experiment.plan_only:
+            self.to_run.add(job_id)
         job = Job(
             job_id,
             kind,
@@ -388,7 +335,7 @@ class _Builder:
             self.spec.resources.threads,
             1 if self.spec.budget.gpu == "cpu" else gpus,
         )
-        if known is None or len(known.outputs) < len(outputs):
+        if known is None or known.outputs != outputs:
             self.jobs[job.id] = job
         earlier = asked.get(job.id, ())
         asked[job.id] = tuple(dict.fromkeys([*earlier, *wanted_outputs]))

@@ -40,16 +40,30 @@ def _holds_context(prompt: str) -> str:
     return prompt
 
 
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+"""A column's name in a template."""
+
+
+def placeholders(template: str) -> list[str]:
+    """The columns that a template names."""
+    return PLACEHOLDER.findall(template)
+
+
 def _holds_column(template: str) -> str:
-    if not re.search(r"\{\w+\}", template):
+    if not placeholders(template):
         raise ValueError("holds no {column}: every row would read the same")
     return template
 
 
-def _relative(path: str) -> str:
-    if not path.endswith((".tex", ".pdf")) or path.startswith("/") or ".." in path.split("/"):
-        raise ValueError("a path below the paper's folder that ends in .tex or .pdf")
-    return path
+def _below_the_paper(ending: str) -> AfterValidator:
+    """A relative path with an ending."""
+
+    def check(path: str) -> str:
+        if not path.endswith(ending) or path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"a path below the paper's folder that ends in {ending}")
+        return path
+
+    return AfterValidator(check)
 
 
 def _holds_no_context(query: str) -> str:
@@ -72,7 +86,8 @@ def _holds_target(answer: str) -> str:
 
 Prompt = Annotated[str, AfterValidator(_holds_context)]
 Template = Annotated[str, AfterValidator(_holds_column)]
-ArtefactPath = Annotated[str, AfterValidator(_relative)]
+TablePath = Annotated[str, _below_the_paper(".tex")]
+FigurePath = Annotated[str, _below_the_paper(".pdf")]
 Query = Annotated[str, AfterValidator(_holds_no_context)]
 LabelAnswer = Annotated[str, AfterValidator(_holds_label)]
 TargetAnswer = Annotated[str, AfterValidator(_holds_target)]

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.explain import explain
+from lwspec.engine.resolve import at_point, points
 from lwspec.engine.spec import Experiment, Latency, Spec, Train
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
@@ -185,16 +186,20 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
 
 
 def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]) -> None:
-    """The experiments of a sweep's figure vary one setting, which is its horizontal axis."""
+    """The experiments of a sweep's figure vary one and the same numeric setting: its axis."""
+    swept: set[str] = set()
     for place, name in enumerate(experiments):
         sweeps = [e.sweep for e in loaded.spec.experiment if e.name == name]
-        if any(len(sweep) != 1 for sweep in sweeps):
-            loaded.fail(
-                ("figure", figure, "experiments", place),
-                f"the experiment {name!r} varies {len(sweeps[0])} settings; a figure of a sweep "
-                "needs exactly one",
-                to_do="choose experiments with one key in sweep",
-            )
+        for sweep in sweeps:
+            swept |= set(sweep)
+            numbers = all(isinstance(v, int | float) for values in sweep.values() for v in values)
+            if len(sweep) != 1 or len(swept) != 1 or not numbers:
+                loaded.fail(
+                    ("figure", figure, "experiments", place),
+                    f"a figure of a sweep has one numeric setting as its axis; {name!r} makes it "
+                    f"{', '.join(sorted(swept)) or 'none'}",
+                    to_do="choose experiments that sweep the same one key, over numbers",
+                )
 
 
 def _artefacts(spec: Spec, kind: str) -> list[tuple[int, Any]]:
@@ -238,7 +243,7 @@ def _check_arm_tables(loaded: LoadedSpec, arms: Arms) -> None:
 def _check_sweeps(loaded: LoadedSpec, arms: Arms) -> None:
     """Each swept key exists, takes the values given, and changes every arm of the experiment."""
     for index, experiment in enumerate(loaded.spec.experiment):
-        for key, values in experiment.sweep.items():
+        for key in experiment.sweep:
             at: Loc = ("experiment", index, "sweep", key)
             valid = sweepable(experiment, arms)
             if key not in valid:
@@ -256,7 +261,7 @@ def _check_sweeps(loaded: LoadedSpec, arms: Arms) -> None:
                     f"the sweep changes {table} alone: every point would run the same {others}",
                     to_do=f"give {table} an experiment of its own for the sweep",
                 )
-            _check_sweep_values(loaded, arms, experiment, index, key, values)
+            _check_sweep_values(loaded, arms, experiment, index, key)
 
 
 def sweepable(experiment: Experiment, arms: Arms) -> list[str]:
@@ -271,25 +276,22 @@ def sweepable(experiment: Experiment, arms: Arms) -> list[str]:
 
 
 def _check_sweep_values(
-    loaded: LoadedSpec,
-    arms: Arms,
-    experiment: Experiment,
-    index: int,
-    key: str,
-    values: tuple[Any, ...],
+    loaded: LoadedSpec, arms: Arms, experiment: Experiment, index: int, key: str
 ) -> None:
-    table, field = key.split(".", 1)
+    """No value is swept twice, and the settings take each value beside every other key's."""
+    at: Loc = ("experiment", index, "sweep", key)
+    values = experiment.sweep[key]
     for position, value in enumerate(values):
-        at: Loc = ("experiment", index, "sweep", key, position)
         if value in values[:position]:
-            loaded.fail(at, f"the sweep has {value!r} twice: two points would be one")
+            loaded.fail((*at, position), f"the sweep has {value!r} twice: two points would be one")
+    for point in points(experiment):
         try:
-            if table == "train":
-                Train.model_validate({field: value})
-            elif table == "latency":
-                Latency.model_validate({field: value})
-            else:
-                own = experiment.settings.get(table, {})
-                arms[table].settings.model_validate({**own, field: value})
+            for name in experiment.arms:
+                at_point(experiment, arms[name], point)
         except ValidationError as error:
-            loaded.fail(at, f"{key} cannot be {value!r}: {error.errors()[0]['msg']}")
+            found = error.errors()[0]
+            named = not found["loc"] or str(found["loc"][0]) == key.split(".", 1)[1]
+            if named:
+                said = found["msg"].removeprefix("Value error, ")
+                place = (*at, values.index(point[key]))
+                loaded.fail(place, f"{key} cannot be {point[key]!r}: {said}")

@@ -18,17 +18,11 @@ class Metric:
 
 
 def _latency() -> dict[str, Metric]:
-    parts = {
-        "sender": "sender",
-        "adapter": "adapter",
-        "prefill": "prefill",
-        "decode": "decode",
-        "total": "total",
-    }
+    parts = ("sender", "adapter", "prefill", "decode", "total")
     ends = {"": "mean", "_sd": "sd", "_p50": "p50", "_p95": "p95"}
     return {
-        f"{part}_ms{end}": Metric(f"{shown} {which}", unit="milliseconds")
-        for part, shown in parts.items()
+        f"{part}_ms{end}": Metric(f"{part} {which}", unit="milliseconds")
+        for part in parts
         for end, which in ends.items()
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lwspec.engine.arm import ArmDeclaration
@@ -65,12 +65,12 @@ class Plan:
     @property
     def p50_hours(self) -> float:
         """What the jobs to run should cost."""
-        return sum(self.prices[job].p50_hours for job in self.to_run)
+        return sum(row.p50_hours for row in self.rows if not row.plan_only)
 
     @property
     def p90_hours(self) -> float:
         """What is reserved for the jobs to run."""
-        return sum(self.prices[job].p90_hours for job in self.to_run)
+        return sum(row.p90_hours for row in self.rows if not row.plan_only)
 
     @property
     def left_hours(self) -> float:
@@ -105,25 +105,21 @@ def make_plan(
     }
     found = states(jobs, {job: job in owed for job in jobs}, records.last)
     facts = _facts(loaded, expansion, located)
-    modelled = {
-        job: modelled_seconds(jobs[job], arms, facts, outputs) for job, outputs in owed.items()
-    }
-    prices = {job: price(jobs[job], seconds, records.history) for job, seconds in modelled.items()}
-    asked = {
-        job
-        for experiment in loaded.spec.experiment
-        if not experiment.plan_only
-        for job in expansion.experiments[experiment.name]
-    }
-    to_run = tuple(job for job in owed if job in asked)
+
+    def price_of(job: str, outputs: Sequence[str]) -> Price:
+        seconds = modelled_seconds(jobs[job], arms, facts, outputs)
+        return price(jobs[job], seconds, records.history)
+
+    rows = _rows(loaded, expansion, records.taken, price_of)
+    to_run = tuple(job for job in owed if job in expansion.to_run)
     return Plan(
         loaded,
         expansion,
         found,
         owed,
-        modelled,
-        prices,
-        tuple(_rows(loaded, expansion, owed, prices)),
+        {job: modelled_seconds(jobs[job], arms, facts, owed[job]) for job in to_run},
+        {job: price_of(job, owed[job]) for job in to_run},
+        tuple(rows),
         tuple(packs(in_order(jobs, set(to_run)))),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
         to_run,
@@ -146,41 +142,43 @@ def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
 def _rows(
     loaded: LoadedSpec,
     expansion: Expansion,
-    owed: Mapping[str, tuple[str, ...]],
-    prices: Mapping[str, Price],
+    taken: Mapping[str, Collection[str]],
+    price_of: Callable[[str, Sequence[str]], Price],
 ) -> list[Row]:
-    """One row an experiment; what two of them share is counted and priced in the first."""
-    rows, counted = [], set[str]()
+    """One row an experiment; what several share is counted and priced in the first.
+
+    Plan-only experiments come after all others, so that nothing that runs is priced in them.
+    """
+    rows: dict[str, Row] = {}
+    counted: set[str] = set()
     claimed: dict[str, set[str]] = {}
-    for experiment in loaded.spec.experiment:
+    for experiment in sorted(loaded.spec.experiment, key=lambda each: each.plan_only):
         asked = expansion.experiments[experiment.name]
-        shares: dict[str, float] = {}
+        prices = []
         for job, outputs in asked.items():
-            mine = (set(outputs) & set(owed.get(job, ()))) - claimed.setdefault(job, set())
-            claimed[job] |= mine
+            before = claimed.setdefault(job, set())
+            mine = [o for o in outputs if o not in taken.get(job, ()) and o not in before]
+            before.update(mine)
             if mine:
-                shares[job] = len(mine) / len(owed[job])
+                prices.append(price_of(job, mine))
         first = [job for job in asked if job not in counted]
         counted.update(first)
-        points = math.prod(len(values) for values in experiment.sweep.values())
-        rows.append(
-            Row(
-                experiment.name,
-                experiment.group or experiment.name,
-                experiment.arms,
-                experiment.tasks,
-                len(experiment.seeds),
-                points,
-                len(first),
-                sum(job in owed for job in first),
-                sum(share * prices[job].p50_hours for job, share in shares.items()),
-                sum(share * prices[job].p90_hours for job, share in shares.items()),
-                tuple(sorted({prices[job].source for job in shares})),
-                experiment.gpu_hours,
-                experiment.plan_only,
-            )
+        rows[experiment.name] = Row(
+            experiment.name,
+            experiment.group or experiment.name,
+            experiment.arms,
+            experiment.tasks,
+            len(experiment.seeds),
+            math.prod(len(values) for values in experiment.sweep.values()),
+            len(first),
+            sum(any(o not in taken.get(job, ()) for o in asked[job]) for job in first),
+            sum(price.p50_hours for price in prices),
+            sum(price.p90_hours for price in prices),
+            tuple(sorted({price.source for price in prices})),
+            experiment.gpu_hours,
+            experiment.plan_only,
         )
-    return rows
+    return [rows[experiment.name] for experiment in loaded.spec.experiment]
 
 
 @dataclass(frozen=True)

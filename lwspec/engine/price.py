@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.job import Job
+from lwspec.engine.job import BLOCK_ROWS, Job
 from lwspec.engine.shapes import Shape
 
 FLOPS = {"h100": 300e12, "h200": 300e12, "a100": 120e12, "cpu": 120e9}
@@ -86,7 +86,7 @@ def modelled_seconds(
 ) -> float:
     """Device seconds of the budget's unit that a job's outputs should take, from their arithmetic.
 
-    None where only GPUs are counted and the job holds none.
+    0 where only GPUs are counted and the job holds none.
     """
     return job.charge * (START_S + _flop(job, arms, facts, outputs) / FLOPS[facts.unit])
 
@@ -104,7 +104,7 @@ def _flop(
         return _timing_flop(job, facts)
     sender, receiver = facts.shapes[job.names["sender"]], facts.shapes[job.names["receiver"]]
     if job.kind == "prepare":
-        rows = sum(1000 if output.startswith("train") else test_rows for output in outputs)
+        rows = sum(_rows_of(output, test_rows, job, facts) for output in outputs)
         tokens = _prompt_tokens(settings["max_prompt_tokens"], job, facts)
         tokens += 4 * settings.get("max_new_tokens", 0)
         depth = settings.get("layer", sender.layers) / sender.layers
@@ -126,6 +126,13 @@ def _flop(
     if settings.get("teacher"):
         per_row += 2 * reader.parameters * TEXT_TOKENS / 3
     return (3 * per_row + 6 * trainable * SHORT_PROMPT_TOKENS) * samples * len(outputs)
+
+
+def _rows_of(output: str, test_rows: int, job: Job, facts: Facts) -> int:
+    """Rows of one output of the sender's: a block of train, all of it, or another split."""
+    if output == "train-all":
+        return facts.train_rows.get(job.inputs["data"], DEFAULT_ROWS)
+    return BLOCK_ROWS if output.startswith("train") else test_rows
 
 
 def _prompt_tokens(most: int, job: Job, facts: Facts) -> float:

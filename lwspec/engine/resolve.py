@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from lwspec.engine.fields import Frozen
 from lwspec.engine.job import BLOCK_ROWS
 from lwspec.engine.spec import AtMost, Experiment, Latency, Train
 from lwspec.engine.task import Classification, Task
+
+Point = Mapping[str, Any]
+"""A value for each swept key."""
 
 TEACHER_READS = ("receiver_prompt", "max_prompt_tokens")
 """The task's fields that distillation needs: how the receiver reads the text itself."""
@@ -25,6 +29,13 @@ READS: Mapping[str, tuple[str, ...]] = {
     "text": ("test",),
 }
 """The outputs that a measurement reads of each input."""
+
+
+def points(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """Every combination of the swept values, in the order they are written."""
+    keys = list(experiment.sweep)
+    for values in itertools.product(*experiment.sweep.values()):
+        yield dict(zip(keys, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,35 @@ def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, An
         Train.model_validate(tables["train"]),
         Latency.model_validate(tables["latency"]) if experiment.latency else None,
     )
+
+
+@dataclass(frozen=True)
+class Block:
+    """One arm on one task at one sweep point: everything about its cells but the seed."""
+
+    experiment: Experiment
+    arm: ArmDeclaration
+    task: str
+    point: Point
+    resolved: Resolved
+
+    def label(self, seed: int | None) -> str:
+        """For people: arm, task, sweep point and seed."""
+        swept = "".join(f" {key}={value}" for key, value in self.point.items())
+        end = "" if seed is None else f" s{seed}"
+        return f"{self.arm.name} {self.task}{swept}{end}"
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """The outputs of a fit; what is solved in one step has one."""
+        epochs = self.resolved.train.epochs if self.arm.epochs else 1
+        return tuple(f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1))
+
+    def tested(self) -> tuple[dict[str, int], tuple[str, ...]]:
+        """Which checkpoint is measured, as a setting, and the outputs of the fit that it takes."""
+        which = self.resolved.train.checkpoint if self.arm.epochs else "last"
+        taken = self.epochs if which == "best" else self.epochs[-1:]
+        return {which: len(self.epochs)}, taken
 
 
 def answers(task: Task) -> dict[str, Any]:
@@ -85,6 +125,8 @@ def schedule(train: Train) -> dict[str, Any]:
     With a constant rate the number of epochs is not among them, so 6 epochs extend to 8.
     """
     settings = train.model_dump(exclude={"samples", "checkpoint", "epochs"})
+    if not train.distillation:
+        del settings["distillation"], settings["distillation_temperature"]
     if train.schedule == "cosine":
         settings["epochs"] = train.epochs
     return settings

@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lwspec.engine.fields import ArtefactPath, Frozen, Name, Names, Positive, Seeds, distinct
+from lwspec.engine.fields import (
+    FigurePath,
+    Frozen,
+    Name,
+    Names,
+    Positive,
+    Seeds,
+    TablePath,
+    distinct,
+)
 from lwspec.engine.metrics import METRICS
 from lwspec.engine.task import Task
 from lwspec.errors import nearest
@@ -93,7 +102,7 @@ class Latency(Frozen):
 
     batch_size: Positive = 1
     new_tokens: Positive = 10
-    """The receiver writes exactly this many tokens, whatever the arm."""
+    """The receiver writes exactly this many tokens in every arm that has one."""
     repeats: Annotated[int, Field(ge=2)] = 30
     warmup: Annotated[int, Field(ge=0)] = 5
     """Batches that are run first and not counted."""
@@ -153,7 +162,7 @@ class Table(Frozen):
     metric: MetricNames = ("accuracy",)
     """One metric, or several, each with columns of its own."""
     caption: str = ""
-    path: ArtefactPath | None = None
+    path: TablePath | None = None
     """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""
 
 
@@ -167,7 +176,7 @@ class Figure(Frozen):
     """Of a sweep."""
     experiments: Names
     caption: str = ""
-    path: ArtefactPath | None = None
+    path: FigurePath | None = None
     """Where the artefact is written, below the paper's folder; figures/<name>.pdf by default."""
 
 

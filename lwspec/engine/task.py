@@ -18,6 +18,7 @@ from lwspec.engine.fields import (
     TargetAnswer,
     Template,
     distinct,
+    placeholders,
 )
 
 LOCAL_LOADERS = ("json", "csv", "parquet")
@@ -91,11 +92,6 @@ class Splits(Frozen):
         return self
 
 
-def placeholders(template: str) -> list[str]:
-    """The columns that a template names."""
-    return re.findall(r"\{(\w+)\}", template)
-
-
 def _has_one_group(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
@@ -134,12 +130,21 @@ class TaskBase(Frozen):
         prompts = (self.sender_prompt, self.receiver_prompt, self.query)
         return tuple(sorted({c for text in prompts for c in placeholders(text)} - {"context"}))
 
+    def answer_columns(self) -> tuple[str, ...]:
+        """The columns that hold what should be answered."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
-    def _query_is_not_the_context(self) -> Self:
-        if set(placeholders(self.context)) <= set(placeholders(self.query)):
-            raise ValueError(
-                "query names every column of the context: the receiver would see what it must not"
-            )
+    def _nothing_is_given_away(self) -> Self:
+        for key in ("query", "receiver_prompt"):
+            if set(placeholders(self.context)) <= set(placeholders(getattr(self, key))):
+                raise ValueError(
+                    f"{key} names every column of the context: the receiver would see what only "
+                    "the sender may; write {context} where the text belongs"
+                )
+        given_away = set(self.columns) & set(self.answer_columns())
+        if given_away:
+            raise ValueError(f"a prompt names the column of the answer, {{{min(given_away)}}}")
         return self
 
 
@@ -152,6 +157,10 @@ class Classification(TaskBase):
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2), AfterValidator(distinct)]
     answer: LabelAnswer = " {label}"
 
+    def answer_columns(self) -> tuple[str, ...]:
+        """The label's column."""
+        return (self.label,)
+
 
 class Generation(TaskBase):
     """The answer is free text, written greedily and compared with the row's target."""
@@ -160,12 +169,17 @@ class Generation(TaskBase):
     target: Template
     """Template over the columns of a row: what should be written."""
     accepted: str | None = None
-    """A column that lists every right answer, for exact match and F1; the target alone if unset."""
+    """A column that lists every right answer, of which the best counts; else the target alone."""
     answer_pattern: Annotated[str, AfterValidator(_has_one_group)] | None = None
     """A regular expression whose one group is the answer in a longer text, such as a number."""
     answer: TargetAnswer = " {target}"
     max_new_tokens: Positive = 32
     """What is written, and what is learnt of a target, is cut to this many tokens."""
+
+    def answer_columns(self) -> tuple[str, ...]:
+        """The columns of the target, and the one that lists what is accepted."""
+        listed = () if self.accepted is None else (self.accepted,)
+        return (*placeholders(self.target), *listed)
 
 
 Task = Annotated[Classification | Generation, Field(discriminator="kind")]

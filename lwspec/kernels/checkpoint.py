@@ -32,6 +32,8 @@ class Progress:
     step_in_epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    rows_at_once: int | None = None
+    """Fewer than a batch once memory ran out: sums are then over the same parts after a restart."""
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> str:

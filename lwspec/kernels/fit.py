@@ -32,7 +32,7 @@ from lwspec.kernels.message import Prompt
 from lwspec.kernels.prompts import Seen, text_prompt
 from lwspec.kernels.rows import Row
 from lwspec.kernels.score import Scored, score
-from lwspec.kernels.setup import Answers, answers_of, no_messages, open_setup, present_all
+from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, open_setup, present_all
 
 LOG_EVERY_STEPS = 10
 
@@ -83,7 +83,7 @@ class _Trainer:
     arm: Arm
     setup: Setup
     module: nn.Module
-    answers: Answers
+    answers: AnswerFormat
     train: Items
     validation: Items
 
@@ -107,7 +107,7 @@ class _Trainer:
             if progress.step_in_epoch < self.steps_per_epoch:
                 self._epoch(progress)
             self._finish_epoch(progress)
-            progress = Progress(epoch=progress.epoch + 1, step=progress.step)
+            progress = Progress(progress.epoch + 1, step=progress.step)
 
     def _resume(self) -> Progress:
         for place in complete_checkpoints(self.attempt.job_folder):
@@ -116,6 +116,7 @@ class _Trainer:
             except CheckpointError as error:
                 self.attempt.event("checkpoint_unreadable", where=str(place), what=str(error))
                 continue
+            self.at_once.rows = progress.rows_at_once or self.at_once.rows
             self.attempt.event("resumed", step=progress.step, epoch=progress.epoch)
             return progress
         return Progress()
@@ -183,7 +184,9 @@ class _Trainer:
             return
         gradients: list[Tensor | None] = [leaf.grad for leaf in leaves]
         if self.arm.loss is not None:
-            made, gradients = [*made, self.arm.loss(self.setup, messages)], [*gradients, None]
+            beside = self.arm.loss(self.setup, messages)
+            if beside.requires_grad:  # a batch of one row has no other to differ from
+                made, gradients = [*made, beside], [*gradients, None]
         torch.autograd.backward(made, gradients)
 
     def _said(self, row: Row) -> Sequence[int]:
@@ -210,6 +213,7 @@ class _Trainer:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, whole)))
 
     def _checkpoint(self, progress: Progress) -> None:
+        progress.rows_at_once = self.at_once.rows
         place = save_checkpoint(
             self.attempt.path / "checkpoints", self.module, self.optimizer, progress
         )

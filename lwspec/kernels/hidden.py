@@ -44,7 +44,8 @@ def pooled_states(reader: Reader, prompts: Sequence[Prompt], pooling: str) -> li
     """States [layers + 1, width] of each prompt, pooled over its tokens, in float32."""
     padded = reader.pad(prompts)
     layers = _base(reader.model)(**_arguments(padded), output_hidden_states=True).hidden_states
-    pooled_BDW = torch.stack([pool(states, pooling, padded.mask) for states in layers], 1)
+    here = [states.to(reader.device) for states in layers]  # layers may lie on several GPUs
+    pooled_BDW = torch.stack([pool(states, pooling, padded.mask) for states in here], 1)
     return list(pooled_BDW)
 
 

@@ -3,7 +3,7 @@
     sender   its prompt tokenised and read, or its text written
     adapter  the message made and passed through bytes, or the probe's answer
     prefill  the receiver's prompt tokenised and read
-    decode   the receiver's remaining tokens, as many for every arm
+    decode   the receiver's remaining tokens, as many for every arm that has a receiver
 
 Parts are timed by events on the GPU's own clock, or by the machine's on a CPU. The whole is timed
 in passes of its own, alternating with those that are timed in parts, so that what the stopwatch
@@ -22,6 +22,7 @@ from typing import Any
 import numpy
 import torch
 
+from lwspec.engine.runfolder import read_json
 from lwspec.kernels import wire
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
@@ -29,6 +30,7 @@ from lwspec.kernels.measured import open_measured, write_record
 from lwspec.kernels.models import load_reader
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
+from lwspec.kernels.score import TEXT
 from lwspec.kernels.sender import pooled_at, states_of, texts_of
 from lwspec.kernels.setup import no_messages, present_all
 
@@ -67,7 +69,12 @@ def measure_latency(attempt: Attempt, device: torch.device) -> None:
         "result",
         [record],
         metrics,
-        {"passes": len(totals), "untrained": untrained, "clock": stopwatch.name},
+        {
+            "passes": len(totals),
+            "untrained": untrained,
+            "clock": stopwatch.name,
+            "hardware": read_json(attempt.path / "started.json")["evidence"]["hardware"],
+        },
     )
 
 
@@ -93,7 +100,7 @@ class Chain:
         messages = no_messages(rows)
         if self.arm.message is not None:
             made = self.arm.message(self.setup, batch)
-            messages, _ = wire.send(made, self.settings["precision"])
+            messages, _ = wire.send(made, self.settings.get("precision", TEXT))
         mark()
         assert self.setup.reader is not None
         started = self.setup.reader.start(present_all(self.arm, self.setup, messages, rows))
@@ -131,18 +138,18 @@ def _no_mark() -> None:
 
 
 class Stopwatch:
-    """Milliseconds between marks: CUDA events on a GPU, the machine's clock elsewhere."""
+    """Milliseconds between marks: CUDA events on one GPU, the machine's clock elsewhere."""
 
     def __init__(self, device: torch.device) -> None:
-        self._gpu = device.type == "cuda"
-        self.name = "CUDA events" if self._gpu else "perf_counter"
+        self._gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+        self.name = "CUDA events" if self._gpus == 1 else "perf_counter"
 
     def laps(self, run: Callable[[Mark], None]) -> list[float]:
         """Milliseconds from the start to each mark and from the last one to the end."""
-        if not self._gpu:
-            moments = [time.perf_counter()]
-            run(lambda: moments.append(time.perf_counter()))
-            moments.append(time.perf_counter())
+        if self._gpus != 1:
+            moments = [self._now()]
+            run(lambda: moments.append(self._now()))
+            moments.append(self._now())
             return [1000 * (b - a) for a, b in zip(moments, moments[1:], strict=False)]
         events: list[torch.cuda.Event] = []
 
@@ -157,20 +164,25 @@ class Stopwatch:
         torch.cuda.synchronize()
         return [a.elapsed_time(b) for a, b in zip(events, events[1:], strict=False)]
 
+    def _now(self) -> float:
+        """The machine's clock, once every GPU has done what it was given."""
+        for device in range(self._gpus):
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
     def whole(self, run: Callable[[], None]) -> float:
         """Milliseconds of a run without marks."""
         return sum(self.laps(lambda mark: run()))
 
     def reset_peak(self) -> None:
         """Forget the peak of memory so far; a CPU's process keeps its own."""
-        if self._gpu:
-            torch.cuda.reset_peak_memory_stats()
+        for device in range(self._gpus):
+            torch.cuda.reset_peak_memory_stats(device)
 
     def peak_bytes(self) -> int:
         """The peak of memory of all GPUs, or of this process."""
-        if self._gpu:
-            devices = range(torch.cuda.device_count())
-            return sum(torch.cuda.max_memory_allocated(device) for device in devices)
+        if self._gpus:
+            return sum(torch.cuda.max_memory_allocated(device) for device in range(self._gpus))
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -89,7 +89,7 @@ def write_record(
 
 def _sender_model(attempt: Attempt) -> dict[str, Any]:
     """The sender behind prepared states or texts."""
-    for role in ("states", "text"):
+    for role in ("states", "pooled", "text"):
         if role in attempt.job.inputs:
             return {"sender": attempt.input(role).job().settings["model"]}
     return {}

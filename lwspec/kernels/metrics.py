@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
 
+from lwspec.errors import DataError
+
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
@@ -46,6 +48,8 @@ def text_metrics(
     Of several accepted answers the best counts. Agreement is exact match and token F1 of the
     normalised texts; or, with `answer_pattern`, whether its group finds the same first in both
     texts, one in which it finds nothing being wrong and counted in `unparsed_rate`.
+
+    Raises DataError where the pattern finds nothing in an accepted answer.
     """
     scorer = RougeScorer(ROUGE, use_stemmer=True)
     pairs = list(zip(written, accepted, strict=True))
@@ -53,10 +57,15 @@ def text_metrics(
     metrics = {name: mean(score[name].fmeasure for score in rouge) for name in ROUGE}
     if answer_pattern is not None:
         found = [first_match(answer_pattern, text) for text in written]
-        right = (
-            text is not None and text in {first_match(answer_pattern, answer) for answer in answers}
-            for text, answers in zip(found, accepted, strict=True)
-        )
+        wanted = [{first_match(answer_pattern, answer) for answer in row} for row in accepted]
+        without = [row for row, answers in enumerate(wanted) if None in answers]
+        if without:
+            raise DataError(
+                f"answer_pattern finds no answer in the target of {len(without)} of {len(wanted)} "
+                f"rows, such as {accepted[without[0]][0]!r}",
+                remedy="mend answer_pattern or target",
+            )
+        right = (text in answers for text, answers in zip(found, wanted, strict=True))
         unparsed = mean(text is None for text in found)
         return {**metrics, "exact_match": mean(right), "unparsed_rate": unparsed}
     exact = (
@@ -75,7 +84,8 @@ def mean(values: Iterable[float]) -> float:
 def first_match(pattern: str, text: str) -> str | None:
     """The group of the pattern's first match in a text, its thousands' commas dropped."""
     match = re.search(pattern, text)
-    return match[1].replace(",", "").rstrip(".") if match else None
+    found = match[1] if match else None
+    return None if found is None else found.replace(",", "").rstrip(".")
 
 
 def normalised(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from lwspec.engine.fields import PLACEHOLDER
 from lwspec.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def fill(template: str, context: str | None, fields: Mapping[str, str]) -> str:
             )
         return fields[name]
 
-    return re.sub(r"\{(\w+)\}", value, template)
+    return PLACEHOLDER.sub(value, template)
 
 
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:

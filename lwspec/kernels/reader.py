@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,17 @@ class Reader:
             ) from None
         return Reader(model, tokenizer, device)
 
+    @cached_property
+    @torch.no_grad()
     def embedding_rms(self) -> float:
-        """Median over the vocabulary of the token embeddings' root mean square."""
-        weight = self.embedding.weight.float()
-        return float(weight.pow(2).mean(1).sqrt().median())
+        """Median over the vocabulary of the root mean square of what the model is run on.
+
+        Taken through the embedding module, since some families scale its rows (Gemma).
+        """
+        ids = torch.arange(self.embedding.num_embeddings, device=self.device)
+        parts = (ids[start : start + 8192] for start in range(0, len(ids), 8192))
+        rms = [self.embedding(part).float().pow(2).mean(1).sqrt() for part in parts]
+        return float(torch.cat(rms).median())
 
     def encode(self, text: str, last_tokens: int | None = None) -> list[int]:
         """Beginning-of-text token and the text's tokens, or only its last ones."""
@@ -134,7 +142,7 @@ class Reader:
         segments = [
             [*prompt, *([tails[row]] if tails else [])] for row, prompt in enumerate(prompts)
         ]
-        rows = [torch.cat([self._embed(part) for part in parts]) for parts in segments]
+        rows = [torch.cat([self.embed(part) for part in parts]) for parts in segments]
         longest = max(len(row) for row in rows)
         if self.context is not None and longest > self.context:
             raise ModelError(
@@ -146,7 +154,8 @@ class Reader:
         mask = (torch.arange(longest, device=self.device) >= longest - lengths[:, None]).long()
         return Padded(embeds, mask, (mask.cumsum(1) - 1).clamp(min=0))
 
-    def _embed(self, part: Sequence[int] | Tensor) -> Tensor:
+    def embed(self, part: Sequence[int] | Tensor) -> Tensor:
+        """What the model is run on for a segment of a prompt: [tokens, width]."""
         if isinstance(part, Tensor):
             return part.to(device=self.device, dtype=self.embedding.weight.dtype)
         ids = torch.tensor(list(part), dtype=torch.long, device=self.device)

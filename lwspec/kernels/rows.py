@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
+from lwspec.engine.fields import PLACEHOLDER
 from lwspec.errors import DataError, nearest
 from lwspec.kernels.adapters import adapt
 from lwspec.kernels.attempt import Attempt
@@ -134,7 +135,7 @@ def _render(template: str, row: Mapping[str, Any], where: str) -> str:
             raise DataError(f"{where}: column {match[1]!r} is empty")
         return str(found)
 
-    return re.sub(r"\{(\w+)\}", value, template)
+    return PLACEHOLDER.sub(value, template)
 
 
 def _column(row: Mapping[str, Any], name: str, where: str) -> Any:
@@ -151,7 +152,7 @@ def _label(row: Mapping[str, Any], where: str, settings: Mapping[str, Any]) -> i
     labels: list[str] = settings["labels"]
     value = _column(row, settings["label"], where)
     if isinstance(value, int) and 0 <= value < len(labels):
-        return value
+        return int(value)  # true and false are 1 and 0
     if isinstance(value, str) and value in labels:
         return labels.index(value)
     raise DataError(

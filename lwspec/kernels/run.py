@@ -93,6 +93,8 @@ def _outcome(attempt: Attempt, record: dict[str, Any]) -> tuple[str, str | None]
         return "out of memory", str(error)
     except Exception as error:
         traceback.print_exc()
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import
+            return "out of memory", str(error)
         # safetensors reports a full disk as an error of its own.
         return "disk" if "os error 28" in str(error) else "code", f"{type(error).__name__}: {error}"
     return "finished", None

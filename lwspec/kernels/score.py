@@ -19,7 +19,7 @@ from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.items import Items
 from lwspec.kernels.metrics import classification_metrics, mean, parse_answer, text_metrics
-from lwspec.kernels.setup import Answers, answers_of, no_messages, present_all
+from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
 VALIDATION_BATCH = 32
 TEXT = "text"
@@ -153,7 +153,7 @@ def _labels_scored(items: Items, logprobs: list[list[float]], num_labels: int) -
     return Scored(classification_metrics(items.labels, predicted, num_labels), columns)
 
 
-def _strict(written: Sequence[str], answers: Answers, items: Items) -> dict[str, float]:
+def _strict(written: Sequence[str], answers: AnswerFormat, items: Items) -> dict[str, float]:
     """Accuracy of what was freely written, an unparsed answer being wrong, and their rate."""
     texts = [answers.text(label) for label in answers.labels]
     parsed = [parse_answer(text, texts) for text in written]

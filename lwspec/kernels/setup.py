@@ -20,7 +20,7 @@ from lwspec.kernels.rows import Row, read_rows
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnswerFormat:
     """How a task's answers are said after its prompt, or after its query."""
 
     reader: Reader
@@ -50,11 +50,10 @@ def open_setup(
     """The job's arm, and the setup that its functions get."""
     settings = attempt.job.settings
     arm = all_arms()[settings["arm"]]
-    models: Mapping[str, Any] = settings["models"]
     reader = None
-    if models:
-        role = "receiver" if "receiver" in models else "sender"
-        reader = load_reader(attempt, role, models[role], device)
+    if arm.declaration.models:
+        role = "receiver" if "receiver" in arm.declaration.models else "sender"
+        reader = load_reader(attempt, role, settings["models"][role], device)
     parsed = arm.declaration.settings.model_validate(settings["arm_settings"])
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
     return arm, Setup(parsed, settings["task"], reader, sender_width, examples)
@@ -79,14 +78,14 @@ def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tupl
     return shown
 
 
-def answers_of(setup: Setup) -> Answers:
+def answers_of(setup: Setup) -> AnswerFormat:
     """The answers of the job's task, for its reader."""
     task = setup.task
     assert setup.reader is not None
     prompts = [task[key] for key in ("receiver_prompt", "sender_prompt", "query") if key in task]
     before = prompts[0].rpartition("{context}")[2]
     most = task.get("max_new_tokens")
-    return Answers(setup.reader, before, task["answer"], task.get("labels", ()), most)
+    return AnswerFormat(setup.reader, before, task["answer"], task.get("labels", ()), most)
 
 
 def no_messages(rows: Sequence[Any]) -> Any:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
+from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
 
 
@@ -56,6 +57,12 @@ class Pooled:
     def __init__(self, files: Sequence[Path], layer: int) -> None:
         opened: list[Any] = [safe_open(file, "pt") for file in files]
         slices = [file.get_slice("pooled") for file in opened]
+        depth = max(part.get_shape()[0] for part in slices) - 1
+        if layer > depth:
+            raise ModelError(
+                f"layer {layer} is asked for; the sender has {depth}",
+                remedy=f"set layer to at most {depth}",
+            )
         blocks = [part[layer] for part in slices if part.get_shape()[1]]
         self._rows = torch.cat(blocks)
         self.width = int(self._rows.shape[1])

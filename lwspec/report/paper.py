@@ -160,9 +160,10 @@ def _words(
 
 def _row_counts(task: str, plan: Plan, results: Results) -> str:
     """Rows of each split of a task, and how many were left out for standing in another."""
-    for job in plan.expansion.jobs.values():
-        if job.step == "data" and job.names["task"] == task and job.id in results.outputs:
-            facts = results.outputs[job.id]["result"].facts
+    for cell in plan.expansion.cells:
+        data = plan.expansion.jobs[cell.evaluate].inputs["data"]
+        if cell.task == task and data in results.outputs:
+            facts = results.outputs[data]["result"].facts
             counts = [f"{name} {facts['rows'][name]:,}" for name in ("train", "validation", "test")]
             return f"{', '.join(counts)}; {facts['left_out']} left out"
     return "not read yet"

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+ONE_SEED = "one seed"
+"""The method of an estimate without an interval, for want of seeds."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -27,7 +30,7 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     """
     mean = statistics.fmean(values)
     if len(values) < 2:
-        return Estimate(mean, None, None, "one seed: no interval")
+        return Estimate(mean, None, None, ONE_SEED)
     error = statistics.stdev(values) / math.sqrt(len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return Estimate(mean, mean - half, mean + half, "t over seeds")
@@ -42,7 +45,7 @@ def over_seeds_and_items(shares: Sequence[float], n: int) -> Estimate:
     """
     mean, k = statistics.fmean(shares), len(shares)
     if k < 2:
-        return Estimate(mean, None, None, "one seed: no interval")
+        return Estimate(mean, None, None, ONE_SEED)
     seeds, items = statistics.variance(shares) / k, mean * (1 - mean) / n
     whole = seeds + items
     if n < 2:

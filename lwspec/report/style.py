@@ -65,20 +65,29 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
         figure, row = pyplot.subplots(
             1, len(panels), figsize=(6.75, 2.4), layout="constrained", squeeze=False
         )
+        names = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
+        shown: dict[str, Any] = {}
         for axis, panel in zip(row[0], panels, strict=True):
-            _draw_panel(axis, panel)
-        handles, labels = row[0][0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+            _draw_panel(axis, panel, names)
+            handles, labels = axis.get_legend_handles_labels()
+            shown |= dict(zip(labels, handles, strict=True))
+        figure.legend(
+            [shown[name] for name in names],
+            names,
+            loc="outside lower center",
+            ncols=min(4, len(names)),
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"CreationDate": None, "ModDate": None, "Producer": None})
         pyplot.close(figure)
 
 
-def _draw_panel(axis: Any, panel: Panel) -> None:
+def _draw_panel(axis: Any, panel: Panel, names: Sequence[str]) -> None:
+    """One panel; a curve looks alike in every panel of the figure."""
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-    for index, curve in enumerate(panel.curves):
+    for curve in panel.curves:
+        index = names.index(curve.label)
         colour = COLOURS[index % len(COLOURS)]
         axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
         axis.plot(

@@ -9,13 +9,13 @@ from lwspec.engine.metrics import METRICS, Metric
 from lwspec.engine.plan import Plan
 from lwspec.engine.spec import Table
 from lwspec.report.query import Group, Output, Results, groups
-from lwspec.report.stats import Estimate, over_items, over_seeds, over_seeds_and_items
+from lwspec.report.stats import ONE_SEED, Estimate, over_items, over_seeds, over_seeds_and_items
 
 INTERVAL_NOTES = {
     "t over seeds and items": "Brackets: 95% interval over seeds and test items.",
     "t over seeds": "Brackets: 95% interval over seeds.",
     "Wilson": "Arms without a seed run once; their interval is over test items (Wilson).",
-    "one seed": "One seed gives no interval.",
+    ONE_SEED: "One seed gives no interval.",
     "deterministic": "Arms without a seed run once.",
 }
 
@@ -38,6 +38,8 @@ class Entry:
     """Training rows of the fits behind it; None where nothing was trained."""
     passes: int | None
     """Timed passes behind a latency; None where the entry is none."""
+    hardware: str | None
+    """What a latency was timed on."""
     missing: tuple[str, ...]
     """Ids of the measurements that have not finished."""
 
@@ -110,6 +112,7 @@ def table_entry(group: Group, metric: str, results: Results) -> Entry:
         facts.get("n"),
         _samples(group, results),
         facts.get("passes"),
+        facts.get("hardware"),
         tuple(job for job, output in wanted.items() if output is None),
     )
 
@@ -162,7 +165,11 @@ def caption(data: TableData, plan: Plan) -> str:
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
         listed = " or ".join(map(str, passes))
-        notes.append(f"Timed over {listed} passes after warm-up; every arm writes as many tokens.")
+        machines = "; ".join(sorted({entry.hardware for entry in present if entry.hardware}))
+        notes.append(
+            f"Timed on {machines} over {listed} passes after warm-up; every arm with a receiver "
+            "writes as many tokens."
+        )
     if any(entry.subset for entry in present):
         notes.append("\u2020 A declared subset of the test split.")
     missing = len({job for entry in present for job in entry.missing})

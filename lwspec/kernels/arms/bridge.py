@@ -83,7 +83,7 @@ def build(setup: Setup) -> nn.Module:
         latents=settings.latents,
         depth=settings.depth,
         heads=settings.heads,
-        rms=setup.reader.embedding_rms(),
+        rms=setup.reader.embedding_rms,
         calibration=settings.calibration,
     )
 

@@ -64,7 +64,7 @@ def build(setup: Setup) -> nn.Module:
         depth=settings.depth,
         heads=settings.heads,
         max_bytes=settings.max_bytes,
-        rms=setup.reader.embedding_rms(),
+        rms=setup.reader.embedding_rms,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
@@ -22,8 +24,10 @@ from lwspec.kernels.prompts import Seen, text_prompt
 class Settings(Frozen):
     """What a spec may set in `llmlingua = { ... }`."""
 
-    model: str = "microsoft/llmlingua-2-xlm-roberta-large-meetingbank"
-    """The compressor, by hub id or absolute folder."""
+    model: Annotated[str, Field(pattern=r"^[\w-]+/[\w.-]+$")] = (
+        "microsoft/llmlingua-2-xlm-roberta-large-meetingbank"
+    )
+    """The compressor, by hub id."""
     tokens: Positive = 8
     """The length that it is asked to compress to, in the tokens that the package counts."""
 

@@ -59,7 +59,7 @@ def build(setup: Setup) -> nn.Module:
         if "lora_" in name
     }
     for parameter in adapters.values():
-        parameter.data = parameter.data.float().to(setup.reader.device)
+        parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
     return nn.ParameterDict(adapters)
 

@@ -43,9 +43,10 @@ def build(setup: Setup) -> nn.Module:
     from torch import nn
 
     assert setup.reader is not None
-    vocabulary = setup.reader.embedding.weight
-    rows = torch.randint(len(vocabulary), (setup.settings.tokens,))
-    return nn.ParameterDict({"prompt": nn.Parameter(vocabulary[rows].detach().float().clone())})
+    embedding = setup.reader.embedding
+    ids = torch.randint(embedding.num_embeddings, (setup.settings.tokens,))
+    rows = embedding(ids.to(setup.reader.device)).detach().float().clone()
+    return nn.ParameterDict({"prompt": nn.Parameter(rows)})
 
 
 def present(setup: Setup, message: None, seen: Seen) -> Prompt:

@@ -55,7 +55,7 @@ def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
 
     assert setup.reader is not None and batch.pooled is not None
     mapped = batch.pooled @ setup.weights["map"].T
-    return repeat_at_rms(mapped, setup.settings.tokens, setup.reader.embedding_rms())
+    return repeat_at_rms(mapped, setup.settings.tokens, setup.reader.embedding_rms)
 
 
 ARM = Arm(

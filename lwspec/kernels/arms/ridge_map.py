@@ -52,10 +52,9 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     from lwspec.kernels.setup import answers_of
 
     assert setup.reader is not None and batch.pooled is not None
-    embedding = setup.reader.embedding.weight.float().cpu()
-    targets = torch.stack([embedding[ids].mean(0) for ids in answers_of(setup).label_ids()])[
-        list(labels)
-    ]
+    reader = setup.reader
+    answers = [reader.embed(ids).float().mean(0).cpu() for ids in answers_of(setup).label_ids()]
+    targets = torch.stack(answers)[list(labels)]
     ridge = RidgeCV(alphas=list(setup.settings.penalties))
     ridge.fit(batch.pooled.double().numpy(), targets.double().numpy())
     return Solved(
@@ -73,7 +72,7 @@ def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
 
     assert setup.reader is not None and batch.pooled is not None
     mapped = batch.pooled @ setup.weights["map"].T + setup.weights["offset"]
-    return repeat_at_rms(mapped, setup.settings.tokens, setup.reader.embedding_rms())
+    return repeat_at_rms(mapped, setup.settings.tokens, setup.reader.embedding_rms)
 
 
 ARM = Arm(
