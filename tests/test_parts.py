@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,18 @@ def test_a_message_arrives_as_its_bytes_say() -> None:
 )
 def test_only_a_whole_answer_counts(written: str, found: int | None) -> None:
     assert parse_answer(written, [" negative", " positive"]) == found
+
+
+def test_classification_metrics_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    source = random.Random(0)
+    for count in (1, 5, 200):
+        labels, said = (source.choices(range(4), k=count) for _ in range(2))
+        metrics = classification_metrics(labels, said, 5)
+        f1 = f1_score(labels, said, labels=range(5), average="macro", zero_division=0.0)
+        assert metrics["accuracy"] == pytest.approx(accuracy_score(labels, said))
+        assert metrics["macro_f1"] == pytest.approx(f1)
 
 
 def test_macro_f1_counts_labels_that_nobody_predicted() -> None:

@@ -40,7 +40,7 @@ def test_the_same_records_give_the_same_bytes(reported: Project) -> None:
     one, two = reported.folder / "paper", reported.folder / "again"
     files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert len(files) == (5 if LATEX else 4)
+    assert len(files) == (6 if LATEX else 5)
     for file in files:
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
