@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart check test bench clean
+.PHONY: setup quickstart results check test bench clean
 
 setup: .venv/ready
 
@@ -12,6 +12,11 @@ setup: .venv/ready
 
 quickstart: setup
 	$(BIN)/lwspec run specs/quickstart.toml --paper paper/
+
+# The whole plan on real data, at the paths that specs/tiny.toml names: an hour on two cores.
+results: setup
+	$(BIN)/lwspec run specs/tiny.toml --paper paper/
+	cp paper/results.md docs/results.md
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -26,6 +26,7 @@ from lwspec.engine.resolve import (
     scoring,
     wanted,
 )
+from lwspec.engine.spec import Experiment
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class _Builder:
         self.jobs: dict[str, Job] = {}
         self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
         self.to_run: set[str] = set()
+        self.labels: dict[tuple[str, str], str] = {}
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
@@ -307,6 +309,7 @@ class _Builder:
         What only plan-only experiments ask for is priced, and not owed.
         """
         job_id = identity(kind, step, settings, inputs)
+        label = self._unlike_others(kind, label, job_id, block.experiment)
         gpus = self.spec.resources.gpus if settings.get("device") == "gpu" else 0
         known = self.jobs.get(job_id)
         asked, wanted_outputs = self.asked[block.experiment.name], outputs
@@ -340,3 +343,11 @@ class _Builder:
         earlier = asked.get(job.id, ())
         asked[job.id] = tuple(dict.fromkeys([*earlier, *wanted_outputs]))
         return job.id
+
+    def _unlike_others(self, kind: Kind, label: str, job: str, experiment: Experiment) -> str:
+        """A label that no other job has: the experiment's name tells two of one label apart."""
+        if job in self.jobs:
+            return self.jobs[job].label
+        if self.labels.setdefault((kind, label), job) != job:
+            label = f"{label}, {experiment.name}"
+        return label
