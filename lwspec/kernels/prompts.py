@@ -64,6 +64,11 @@ def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -
     return [setup.reader.encode(prompt, setup.task["max_prompt_tokens"])]
 
 
+def present_text(setup: Setup, message: str, seen: Seen) -> Prompt:
+    """The receiver's prompt around a message of text: what every arm with one shares."""
+    return text_prompt(setup, "receiver_prompt", seen, message)
+
+
 def soft_prompt(
     setup: Setup, message: Tensor, seen: Seen, layout: Layout = "query_message", bos: Bos = "first"
 ) -> Prompt:

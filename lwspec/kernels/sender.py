@@ -5,8 +5,9 @@ The functions that take a reader and rows are also what latency is measured on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ from lwspec.kernels.rows import Row, read_rows
 from lwspec.kernels.stored import write_pooled, write_states, write_texts
 
 ROWS_AT_ONCE = 32
+
+Made = TypeVar("Made")
+Work: TypeAlias = Callable[[Reader, Sequence[Row], Mapping[str, Any]], list[Made]]
+"""The frozen sender over some rows, with a job's settings."""
 
 
 def states_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Tensor]:
@@ -66,32 +71,31 @@ def prompt(reader: Reader, row: Row, settings: Mapping[str, Any]) -> list[int]:
 
 def prepare_states(attempt: Attempt, device: torch.device) -> None:
     """Hidden states at one layer of each owed block of rows, in the sender's own dtype."""
-    settings = attempt.job.settings
-    reader = load_reader(attempt, "sender", settings["model"], device)
-    for output in attempt.owed():
-        rows = block_rows(attempt, output)
-        states: list[Tensor] = [torch.empty(0)] * len(rows)
-        for indices, made in _passes(attempt, reader, rows, output, states_of):
-            for index, state in zip(indices, made, strict=True):
-                states[index] = state.cpu()
-        path = attempt.path / "states" / f"{output}.safetensors"
-        write_states(path, states, reader.width)
-        attempt.take(output, [path], {}, _facts(reader, rows, settings))
+    _prepare(attempt, device, states_of, write_states)
 
 
 def prepare_pooled(attempt: Attempt, device: torch.device) -> None:
     """Pooled states of every layer of each owed block of rows: one pass for any choice of layer."""
-    settings = attempt.job.settings
-    reader = load_reader(attempt, "sender", settings["model"], device)
+    _prepare(attempt, device, pooled_of, write_pooled)
+
+
+def _prepare(
+    attempt: Attempt,
+    device: torch.device,
+    work: Work[Tensor],
+    write: Callable[[Path, Sequence[Tensor], int], None],
+) -> None:
+    """A file for each owed block of rows, in a folder named after the job's step."""
+    job = attempt.job
+    reader = load_reader(attempt, "sender", job.settings["model"], device)
     for output in attempt.owed():
         rows = block_rows(attempt, output)
-        pooled: list[Tensor] = [torch.empty(0)] * len(rows)
-        for indices, made in _passes(attempt, reader, rows, output, pooled_of):
-            for index, vectors in zip(indices, made, strict=True):
-                pooled[index] = vectors.cpu()
-        path = attempt.path / "pooled" / f"{output}.safetensors"
-        write_pooled(path, pooled, reader.width)
-        attempt.take(output, [path], {}, _facts(reader, rows, settings))
+        made: list[Tensor] = [torch.empty(0)] * len(rows)
+        for index, tensor in _pass(attempt, reader, rows, output, work):
+            made[index] = tensor.cpu()
+        path = attempt.path / job.step / f"{output}.safetensors"
+        write(path, made, reader.width)
+        attempt.take(output, [path], {}, _facts(reader, rows, job.settings))
 
 
 def prepare_text(attempt: Attempt, device: torch.device) -> None:
@@ -100,29 +104,27 @@ def prepare_text(attempt: Attempt, device: torch.device) -> None:
     reader = load_reader(attempt, "sender", settings["model"], device)
     rows = block_rows(attempt, "test")
     texts = [""] * len(rows)
-    for indices, made in _passes(attempt, reader, rows, "test", texts_of):
-        for index, text in zip(indices, made, strict=True):
-            texts[index] = text
+    for index, text in _pass(attempt, reader, rows, "test", texts_of):
+        texts[index] = text
     path = attempt.path / "texts" / "test.parquet"
     write_texts(path, [row.item for row in rows], texts)
     empty = sum(not text for text in texts)
     attempt.take("test", [path], {}, {"rows": len(rows), "empty": empty})
 
 
-def _passes(
-    attempt: Attempt, reader: Reader, rows: Sequence[Row], output: str, work: Any
-) -> Iterator[tuple[list[int], list[Any]]]:
-    """`work` over all rows in batches of like length: the rows' indices and what was made."""
+def _pass(
+    attempt: Attempt, reader: Reader, rows: Sequence[Row], output: str, work: Work[Made]
+) -> Iterator[tuple[int, Made]]:
+    """`work` over all rows in batches of like length: each row's place and what was made of it."""
     at_once = RowsAtOnce(attempt, ROWS_AT_ONCE)
-    lengths = [len(row.context) for row in rows]
     done = 0
-    for indices in by_length(lengths, ROWS_AT_ONCE):
+    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE):
         attempt.check()
         chosen = [rows[index] for index in indices]
         made = at_once.over(chosen, lambda part: work(reader, part, attempt.job.settings))
         done += len(indices)
         attempt.progress(done, len(rows), f"sender reads {output}")
-        yield indices, made
+        yield from zip(indices, made, strict=True)
 
 
 def _facts(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, Any]:

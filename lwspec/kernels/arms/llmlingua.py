@@ -17,8 +17,7 @@ from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen, text_prompt
+from lwspec.kernels.prompts import present_text
 
 
 class Settings(Frozen):
@@ -71,11 +70,6 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     ]
 
 
-def present(setup: Setup, message: str, seen: Seen) -> Prompt:
-    """The receiver's prompt around the compressed text."""
-    return text_prompt(setup, "receiver_prompt", seen, message)
-
-
 ARM = Arm(
     ArmDeclaration(
         name="llmlingua",
@@ -87,5 +81,5 @@ ARM = Arm(
         tokens=tokens,
     ),
     message=message,
-    present=present,
+    present=present_text,
 )

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen, text_prompt
+from lwspec.kernels.prompts import present_text
 
 
 class Settings(Frozen):
@@ -38,11 +37,6 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     return batch.texts
 
 
-def present(setup: Setup, message: str, seen: Seen) -> Prompt:
-    """The receiver's prompt around what was kept."""
-    return text_prompt(setup, "receiver_prompt", seen, message)
-
-
 ARM = Arm(
     ArmDeclaration(
         name="perplexity_pruning",
@@ -55,5 +49,5 @@ ARM = Arm(
         tokens=tokens,
     ),
     message=message,
-    present=present,
+    present=present_text,
 )

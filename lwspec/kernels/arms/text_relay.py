@@ -8,8 +8,7 @@ from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.engine.fields import Prompt as TextPrompt
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen, text_prompt
+from lwspec.kernels.prompts import present_text
 
 
 class Settings(Frozen):
@@ -32,11 +31,6 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     return batch.texts
 
 
-def present(setup: Setup, message: str, seen: Seen) -> Prompt:
-    """The receiver's prompt around the sender's text."""
-    return text_prompt(setup, "receiver_prompt", seen, message)
-
-
 ARM = Arm(
     ArmDeclaration(
         name="text_relay",
@@ -48,5 +42,5 @@ ARM = Arm(
         models=("receiver",),
     ),
     message=message,
-    present=present,
+    present=present_text,
 )

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen, text_prompt
+from lwspec.kernels.prompts import present_text
 
 
 class Settings(Frozen):
@@ -28,11 +27,6 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     return [setup.reader.first_tokens(text, setup.settings.tokens) for text in batch.contexts]
 
 
-def present(setup: Setup, message: str, seen: Seen) -> Prompt:
-    """The receiver's prompt around the beginning of the text."""
-    return text_prompt(setup, "receiver_prompt", seen, message)
-
-
 ARM = Arm(
     ArmDeclaration(
         name="truncated",
@@ -44,5 +38,5 @@ ARM = Arm(
         tokens=tokens,
     ),
     message=message,
-    present=present,
+    present=present_text,
 )
