@@ -101,12 +101,19 @@ def test_what_is_only_planned_is_priced_and_not_run(project: Project) -> None:
     fits = [job for job in plan["jobs"] if job["kind"] == "fit" and job["label"].endswith("s1")]
     assert [job["owed"] for job in fits] == [["epoch-001", "epoch-002"]]
     shown = project.run("plan", "small.toml").stdout
-    assert "shared with those above" in shown and "modelled, plan only" in shown
+    assert "shared, see above" in shown and "modelled, plan only" in shown
+    assert "plan only: 3 jobs" in shown
+    assert plan["left_hours"] < plan["unspent_hours"]
     project.run("submit", "--only", "bridge colour s*")
     assert len(list(project.runs.glob("fit-*"))) == 2
     assert not list(project.runs.glob("fit-*/taken/epoch-003.json"))
     done = project.run("plan", "small.toml")
     assert "everything is done" in done.stdout
+    project.change('experiments = ["main"]\ncaption', 'experiments = ["main", "later"]\ncaption')
+    done = project.run("report", "small.toml", "--strict")
+    assert "gap" not in done.stdout
+    assert "plan only" in (project.folder / "paper/results.md").read_text()
+    assert "later (plan only)" in project.run("status", "small.toml").stdout
 
 
 @pytest.mark.parametrize(
@@ -126,7 +133,27 @@ def test_what_is_only_planned_is_priced_and_not_run(project: Project) -> None:
         ('query = "Colour:"', 'query = "Colour {label}:"', "the column of the answer"),
         ('kind = "learning_curves"', 'kind = "sweep"', "one numeric setting as its axis"),
         ('caption = "Learning."', 'path = "figures/a.tex"', "ends in .pdf"),
-        ('experiments = ["main"]', 'experiments = ["main"]\nmetric = "acuracy"', "did you mean"),
+        (
+            'caption = "Accuracy',
+            'metric = "acuracy"\ncaption = "Accuracy',
+            "there is no metric 'acuracy': did you mean accuracy",
+        ),
+        (
+            'caption = "Accuracy',
+            'metric = "total_ms"\ncaption = "Accuracy',
+            "recorded by no experiment of table 'main', which are not timed",
+        ),
+        ("samples = 48", "samples = { maximum = 48 }", "unknown key 'maximum'"),
+        (
+            'name = "relay"',
+            'name = "relay"\nsweep = { "latency.batch_size" = [1, 2] }',
+            "to time it",
+        ),
+        (
+            'data = { path = "json"',
+            'data = { adapter = "squat", path = "json"',
+            "did you mean: squad",
+        ),
     ],
 )
 def test_what_no_run_could_honour_is_refused_by_the_plan(
@@ -163,12 +190,12 @@ def families(project: Project, world: Path) -> Project:
 
 
 def test_other_families_run_from_a_spec_and_in_both_directions(families: Project) -> None:
-    families.run("run", "small.toml", "--strict")
+    families.run("submit", "small.toml", "--yes")
     families.change('sender = "llama"', 'sender = "mistral"')
     families.change('receiver = "mistral"', 'receiver = "llama"')
-    families.run("run", "small.toml", "--strict")
+    families.run("submit", "small.toml", "--yes")
     families.change('receiver = "llama"', 'receiver = "mistral"')
-    families.run("run", "small.toml", "--strict")
+    families.run("submit", "small.toml", "--yes")
     pairs = set()
     for path in families.runs.glob("evaluate-*/attempt-1/evaluation.json"):
         record = json.loads(path.read_text())

@@ -16,6 +16,9 @@ from lwspec.cli.session import Session, open_session
 from lwspec.engine.evidence import PACKAGE, git_state
 from lwspec.engine.plan import Change, Plan, Row, compare
 
+WIDE = 150
+"""Columns that the whole table takes; a narrower terminal gets its figures alone."""
+
 
 def main(options: argparse.Namespace) -> int:
     """Show the plan; exit 3 where it would cost more than is left."""
@@ -45,7 +48,13 @@ def show_plan(session: Session, change: Change | None) -> None:
     plan, console = session.plan, wide_console()
     budget = plan.loaded.spec.budget
     console.print(f"{_headline(plan)} · counted in {budget.gpu}, {budget.gpus} at once\n")
-    console.print(_table(plan))
+    narrow = console.width < WIDE
+    console.print(_table(plan, narrow))
+    if narrow:
+        console.print(f"arms, tasks, seeds and points: in a terminal of {WIDE} columns")
+    if later := [row for row in plan.rows if row.plan_only]:
+        jobs, hours = sum(row.to_run for row in later), sum(row.p50_hours for row in later)
+        console.print(f"plan only: {jobs} jobs, {_hours(hours)} hours, not in the total")
     console.print(
         f"budget {_hours(budget.gpu_hours)} · spent {_hours(plan.spent_hours)} · "
         f"this plan {_hours(plan.p50_hours)} ({_hours(plan.p90_hours)} reserved) · "
@@ -64,29 +73,29 @@ def wide_console() -> Console:
 
 def _headline(plan: Plan) -> str:
     code = git_state(PACKAGE.parent)
-    commit = "no commit" if code["git_sha"] is None else f"commit {code['git_sha'][:7]}"
+    commit = "code of no commit" if code["git_sha"] is None else f"code {code['git_sha'][:7]}"
     clean = {True: " with uncommitted changes", False: " clean", None: ""}[code["dirty"]]
     return (
         f"[bold]{escape(plan.loaded.spec.name)}[/bold] · plan {plan.digest[:7]} · {commit}{clean}"
     )
 
 
-def _table(plan: Plan) -> Table:
+def _table(plan: Plan, narrow: bool) -> Table:
     """A line for each experiment, under a line that sums up its group where it shares one."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     allotted = any(row.declared_hours is not None for row in plan.rows)
     table.add_column("experiment", no_wrap=True)
-    table.add_column("arms", min_width=15)
-    table.add_column("tasks")
-    for column in ("seeds", "points", "to run", "h p50", "h p90"):
+    if not narrow:
+        table.add_column("arms", min_width=15)
+        table.add_column("tasks", min_width=10)
+    counted = () if narrow else ("seeds", "points")
+    for column in (*counted, "to run", "h p50", "h p90", *(["allotted"] if allotted else [])):
         table.add_column(column, justify="right", no_wrap=True)
-    if allotted:
-        table.add_column("allotted", justify="right", no_wrap=True)
-    table.add_column("from", no_wrap=True, min_width=9)
+    table.add_column("from", no_wrap=True)
 
     def line(cells: Sequence[str], rows: Sequence[Row], source: str) -> None:
         hours = [_allotted(rows)] if allotted else []
-        table.add_row(*cells, *_sums(rows), *hours, source)
+        table.add_row(*(cells[:1] if narrow else cells), *_sums(rows), *hours, source)
 
     for name, rows in _groups(plan).items():
         if len(rows) > 1:
@@ -131,7 +140,7 @@ def _allotted(rows: Sequence[Row]) -> str:
 def _source(rows: Sequence[Row]) -> str:
     """Where the price comes from, or why there is none to pay."""
     source = ", ".join(dict.fromkeys(s for row in rows for s in row.sources))
-    source = source or ("all done" if any(row.jobs for row in rows) else "shared with those above")
+    source = source or ("all done" if any(row.jobs for row in rows) else "shared, see above")
     return f"{source}, plan only" if all(row.plan_only for row in rows) else source
 
 
@@ -182,7 +191,8 @@ def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
         "spent_hours": plan.spent_hours,
         "p50_hours": plan.p50_hours,
         "p90_hours": plan.p90_hours,
-        "left_hours": plan.left_hours,
+        "unspent_hours": plan.left_hours,
+        "left_hours": plan.left_hours - plan.p50_hours,
         "allotted_hours": sum(r.declared_hours or 0.0 for r in plan.rows if not r.plan_only),
         "experiments": [asdict(row) for row in plan.rows],
         "jobs": [

@@ -44,9 +44,13 @@ def _show(session: Session, console: Console) -> None:
     table.add_column("experiment")
     for state in State:
         table.add_column(state.value, justify="right")
+    later = {row.experiment for row in plan.rows if row.plan_only}
     for name, ids in plan.expansion.experiments.items():
         counts = Counter(plan.states[job] for job in ids)
-        table.add_row(escape(name), *(str(counts[state] or "·") for state in State))
+        table.add_row(
+            escape(name) + " (plan only)" * (name in later),
+            *(str(counts[state] or "·") for state in State),
+        )
     console.print(table)
     for job in plan.expansion.jobs.values():
         line = _line(session, job)

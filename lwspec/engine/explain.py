@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from typing import Any
@@ -19,6 +20,10 @@ PLAINLY = {
 """Pydantic's sentences that speak of Python, in the user's words."""
 
 
+TAGS = ("AtMost", "constrained-int")
+"""Pydantic's words for alternatives of a union, which no file holds."""
+
+
 def explain(
     error: ValidationError,
     raw: Any,
@@ -31,6 +36,9 @@ def explain(
     found: dict[Loc, SpecError] = {}
     details = error.errors()
     for detail in details:
+        in_braces = isinstance(detail["input"], dict)
+        if detail["type"] == "int_type" and in_braces and len(details) > 1:
+            continue  # what is wrong inside the table says more
         loc = _written_loc(detail["loc"], raw)
         inner = any(d["loc"][: len(loc)] == loc and len(d["loc"]) > len(loc) for d in details)
         if detail["type"] == "too_short" and inner:
@@ -50,7 +58,8 @@ def explain(
             if detail["type"] != "value_error" and isinstance(detail["input"], str | int | float):
                 what += f", got {detail['input']!r}"
             if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-                near = nearest(detail["input"], detail["ctx"]["expected"].replace("'", "").split())
+                expected = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+                near = nearest(detail["input"], expected)
         if loc in found:
             what = f"{found[loc].what}, or: {detail['msg']}"
         found[loc] = SpecError(what, where=source.where(shown), nearest=near)
@@ -74,8 +83,9 @@ def _written_loc(loc: Loc, raw: Any) -> Loc:
         if isinstance(raw, list) and isinstance(part, int):
             raw = raw[part]
         elif isinstance(raw, dict):
-            if part not in raw and part == raw.get("kind"):
-                written = written[:-1]  # pydantic's tag of which kind it took
+            tag = str(part) in TAGS or part == raw.get("kind")
+            if part not in raw and tag:
+                written = written[:-1]  # pydantic's word for the alternative that it took
                 continue
             if part not in raw:
                 return written

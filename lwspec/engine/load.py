@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.explain import explain
+from lwspec.engine.metrics import METRICS
 from lwspec.engine.resolve import at_point, points
-from lwspec.engine.spec import Experiment, Latency, Spec, Train
+from lwspec.engine.spec import Experiment, Figure, Latency, Spec, Train
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
 
@@ -174,6 +175,7 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
         _no_twins(loaded, kind, [item.name for item in items])
         for index, item in enumerate(items):
             _all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, names)
+            _check_metrics(loaded, kind, index)
             if kind == "figure" and item.kind == "sweep":
                 _check_one_sweep(loaded, index, item.experiments)
     paths = [(kind, i, a.path) for kind in ("table", "figure") for i, a in _artefacts(spec, kind)]
@@ -183,6 +185,24 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
     template = spec.paper and loaded.source.path.parent / spec.paper.template
     if template and not template.is_file():
         loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
+
+
+def _check_metrics(loaded: LoadedSpec, kind: str, index: int) -> None:
+    """A metric is recorded by at least one of the experiments: timings by those with latency."""
+    item = getattr(loaded.spec, kind)[index]
+    if isinstance(item, Figure) and item.kind != "sweep":
+        return
+    asked = (item.metric,) if isinstance(item.metric, str) else item.metric
+    timed = {bool(e.latency) for e in loaded.spec.experiment if e.name in item.experiments}
+    for metric in asked:
+        if METRICS[metric].timed not in timed:
+            fitting = [name for name, known in METRICS.items() if known.timed in timed]
+            loaded.fail(
+                (kind, index, "metric"),
+                f"{metric} is recorded by no experiment of {kind} {item.name!r}, which are "
+                f"{'timed' if True in timed else 'not timed'}",
+                to_do=f"choose among: {', '.join(fitting)}",
+            )
 
 
 def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]) -> None:
@@ -247,11 +267,14 @@ def _check_sweeps(loaded: LoadedSpec, arms: Arms) -> None:
             at: Loc = ("experiment", index, "sweep", key)
             valid = sweepable(experiment, arms)
             if key not in valid:
+                untimed = key.startswith("latency.") and experiment.latency is None
                 loaded.fail(
                     at,
                     f"the sweep is over {key!r}, which is no setting of this experiment",
-                    near=nearest(key, valid),
-                    to_do=f"choose among: {', '.join(valid)}",
+                    near=None if untimed else nearest(key, valid),
+                    to_do="add latency = {} to time it"
+                    if untimed
+                    else f"choose among: {', '.join(valid)}",
                 )
             table, field = key.split(".", 1)
             if table in arms and experiment.arms != (table,):

@@ -14,14 +14,15 @@ class Metric:
     share: bool = False
     """Whether it is a share of test items, for which an interval over items exists."""
     unit: str = ""
-    """Said in a caption; the heading stands alone where it says all."""
+    timed: bool = False
+    """Whether a timing records it, and not a test."""
 
 
 def _latency() -> dict[str, Metric]:
     parts = ("sender", "adapter", "prefill", "decode", "total")
     ends = {"": "mean", "_sd": "sd", "_p50": "p50", "_p95": "p95"}
     return {
-        f"{part}_ms{end}": Metric(f"{part} {which}", unit="milliseconds")
+        f"{part}_ms{end}": Metric(f"{part} {which}", unit="milliseconds a batch", timed=True)
         for part in parts
         for end, which in ends.items()
     }
@@ -39,7 +40,7 @@ METRICS: dict[str, Metric] = {
     "rougeL": Metric("ROUGE-L", 100.0, False, "per cent"),
     "message_bytes": Metric("bytes", unit="bytes of a message"),
     **_latency(),
-    "items_per_s": Metric("items/s", unit="items a second"),
-    "peak_mib": Metric("peak MiB", unit="MiB of memory at the peak"),
+    "items_per_s": Metric("items/s", unit="items a second", timed=True),
+    "peak_mib": Metric("peak MiB", unit="MiB of memory at the peak", timed=True),
 }
 """By the name under which an evaluation records it."""

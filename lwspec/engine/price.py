@@ -115,6 +115,7 @@ def _flop(
     reads: float = SHORT_PROMPT_TOKENS + arm.tokens(parsed)
     if "max_prompt_tokens" in settings["task"] and not arm.tokens(parsed):
         reads = _prompt_tokens(settings["task"]["max_prompt_tokens"], job, facts)
+    reads += arm.examples(parsed) * len(settings["task"].get("labels", ())) * TEXT_TOKENS
     reads += 4 * settings["task"].get("max_new_tokens", 0)
     per_row = 2 * reader.parameters * reads if arm.models else 0.0
     if job.kind == "evaluate":

@@ -137,7 +137,8 @@ class Experiment(Frozen):
 def _known_metric(name: str) -> str:
     if name not in METRICS:
         close = nearest(name, METRICS)
-        raise ValueError(f"no metric{f'; did you mean {close}' if close else ''}")
+        hint = f"did you mean {close}" if close else f"choose among {', '.join(METRICS)}"
+        raise ValueError(f"there is no metric {name!r}: {hint}")
     return name
 
 

@@ -45,6 +45,8 @@ class Data(Frozen):
             raise ValueError(f"data of path {self.path!r} need data_files")
         if not files and self.data_files:
             raise ValueError(f"data_files belong to a path of {', '.join(LOCAL_LOADERS)}")
+        if self.toy and self.adapter:
+            raise ValueError("a toy task has flat columns: it takes no adapter")
         if (files or self.toy) and (self.name or self.revision):
             raise ValueError("name and revision belong to a hub data set")
         return self

@@ -68,6 +68,8 @@ class Group:
     point: str
     """The swept settings and, of a timing, that it is untrained, as shown; empty where neither."""
     cells: tuple[Cell, ...]
+    plan_only: bool = False
+    """Whether the experiment is only planned."""
 
     @property
     def row(self) -> str:
@@ -86,7 +88,8 @@ def groups(plan: Plan, experiments: Sequence[str]) -> list[Group]:
                     shown.append("untrained")
                 key = (experiment, cell.arm, cell.task, ", ".join(shown))
                 collected.setdefault(key, []).append(cell)
-    return [Group(*key, tuple(cells)) for key, cells in collected.items()]
+    later = {e.name for e in plan.loaded.spec.experiment if e.plan_only}
+    return [Group(*key, tuple(cells), key[0] in later) for key, cells in collected.items()]
 
 
 def _untrained(cell: Cell, plan: Plan) -> bool:

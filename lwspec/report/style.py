@@ -27,6 +27,8 @@ STYLE: Any = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's palette (2008), told apart by colour-blind readers."""
 
+MOST_TICKS = 9
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 """Markers and dashes tell the curves apart in grey."""
@@ -100,10 +102,13 @@ def _draw_panel(axis: Any, panel: Panel, names: Sequence[str]) -> None:
         )
     axis.set_xlabel(panel.x_label)
     axis.set_title(panel.title)
+    places = sorted({x for curve in panel.curves for x in curve.x})
     if panel.doubling:
         axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_locator(FixedLocator(sorted({x for c in panel.curves for x in c.x})))
+        axis.xaxis.set_major_locator(FixedLocator(places))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_locator(NullLocator())
-    elif all(float(x).is_integer() for curve in panel.curves for x in curve.x):
+    elif len(places) <= MOST_TICKS:
+        axis.xaxis.set_major_locator(FixedLocator(places))
+    elif all(float(x).is_integer() for x in places):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

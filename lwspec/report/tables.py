@@ -19,7 +19,7 @@ INTERVAL_NOTES = {
     "deterministic": "Arms without a seed run once.",
 }
 
-NOT_RUN, UNDEFINED, OUTSIDE = "not run", "n/a", "--"
+NOT_RUN, PLANNED, UNDEFINED, OUTSIDE = "not run", "plan only", "n/a", "--"
 """What stands in an entry without a number; the caption says what it means."""
 
 
@@ -47,8 +47,14 @@ class Entry:
     def text(self) -> str:
         """The number as tables and macros print it, or why there is none."""
         if self.estimate is None:
-            return NOT_RUN if self.missing else UNDEFINED
+            return self._why_empty
         return f"{self.estimate.mean:.1f}"
+
+    @property
+    def _why_empty(self) -> str:
+        if self.group.plan_only:
+            return PLANNED
+        return NOT_RUN if self.missing else UNDEFINED
 
     @property
     def interval(self) -> tuple[str, str] | None:
@@ -113,7 +119,7 @@ def table_entry(group: Group, metric: str, results: Results) -> Entry:
         _samples(group, results),
         facts.get("passes"),
         facts.get("hardware"),
-        tuple(job for job, output in wanted.items() if output is None),
+        () if group.plan_only else tuple(job for job, out in wanted.items() if out is None),
     )
 
 
@@ -156,7 +162,7 @@ def seeds_behind(entries: Sequence[Entry | None]) -> str:
 def caption(data: TableData, plan: Plan) -> str:
     """The spec's caption, and what a reader must know to read the numbers, as plain text."""
     present = list(data.entries.values())
-    notes = _unit_notes(data)
+    notes = [*_pairs(data, plan), *_unit_notes(data)]
     methods = {entry.estimate.method for entry in present if entry.estimate}
     notes += [note for name, note in INTERVAL_NOTES.items() if _named(name, methods)]
     notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
@@ -167,19 +173,41 @@ def caption(data: TableData, plan: Plan) -> str:
         listed = " or ".join(map(str, passes))
         machines = "; ".join(sorted({entry.hardware for entry in present if entry.hardware}))
         notes.append(
-            f"Timed on {machines} over {listed} passes after warm-up; every arm with a receiver "
-            "writes as many tokens."
+            f"Timed on {machines} over {listed} passes after warm-up; a receiver writes "
+            f"{_new_tokens(present, plan)} tokens."
         )
     if any(entry.subset for entry in present):
         notes.append("\u2020 A declared subset of the test split.")
     missing = len({job for entry in present for job in entry.missing})
     if missing:
-        notes.append(f"\u201c{NOT_RUN}\u201d: {missing} measurements have not finished.")
-    if any(entry.estimate is None and not entry.missing for entry in present):
+        notes.append(f"\u201c{NOT_RUN}\u201d: not finished yet, {missing} in all.")
+    if any(entry.text == PLANNED for entry in present):
+        notes.append(f"\u201c{PLANNED}\u201d: priced, and not meant to be run yet.")
+    if any(entry.text == UNDEFINED for entry in present):
         notes.append(f"\u201c{UNDEFINED}\u201d: the metric is not defined for the arm.")
     if len(present) < len(data.rows) * len(data.columns):
         notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
     return " ".join([data.table.caption, *notes]).strip()
+
+
+def _new_tokens(present: Sequence[Entry], plan: Plan) -> str:
+    """How many tokens the receivers of timed arms write."""
+    jobs = [plan.expansion.jobs[cell.evaluate] for entry in present for cell in entry.group.cells]
+    counts = {job.settings["latency"]["new_tokens"] for job in jobs if job.kind == "latency"}
+    return " or ".join(str(count) for count in sorted(counts))
+
+
+def _pairs(data: TableData, plan: Plan) -> list[str]:
+    """Who sends to whom, where that differs between rows."""
+    experiments = {e.name: e for e in plan.loaded.spec.experiment}
+    homes: dict[str, list[str]] = {}
+    for name in dict.fromkeys(entry.group.experiment for entry in data.entries.values()):
+        pair = f"{experiments[name].sender} to {experiments[name].receiver}"
+        homes.setdefault(pair, []).append(name)
+    if len(homes) < 2:
+        return []
+    listed = "; ".join(f"{pair} in {', '.join(names)}" for pair, names in homes.items())
+    return [f"Sender to receiver: {listed}."]
 
 
 def _named(name: str, methods: set[str]) -> bool:
