@@ -68,7 +68,7 @@ class Arm:
 
     declaration: ArmDeclaration
     build: Callable[[Setup], nn.Module] | None = None
-    """Its trainable module, initialised from torch's seeded generator."""
+    """Its trainable module where its inputs lie, initialised from torch's seeded generator."""
     message: Callable[[Setup, Batch], Message] | None = None
     present: Callable[[Setup, Any, Seen], Prompt] | None = None
     """One row's message, and what the regime lets it see of the row, to what the reader runs on."""

@@ -48,7 +48,7 @@ def fit(attempt: Attempt, device: torch.device) -> None:
     assert arm.build is not None and setup.reader is not None
     answers = answers_of(setup)
     torch.manual_seed(attempt.job.settings["seed"])
-    module = arm.build(setup).to(device).train()
+    module = arm.build(setup).train()
     setup = replace(setup, module=module)
     _Trainer(attempt, arm, setup, module, answers, train, validation).run()
 

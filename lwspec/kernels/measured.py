@@ -30,7 +30,7 @@ def open_measured(
     setup = replace(setup, weights=weights)
     if arm.build is not None:
         torch.manual_seed(attempt.job.settings.get("seed", 0))
-        module = arm.build(setup).to(device).eval()
+        module = arm.build(setup).eval()
         if checkpoint is not None:
             module.load_state_dict(weights)
         setup = replace(setup, module=module)

@@ -101,6 +101,8 @@ def _name(group: Group, homes: dict[str, int]) -> str:
 def _missing_epochs(figure: Figure, plan: Plan, results: Results) -> list[str]:
     lines = []
     for group in groups(plan, figure.experiments):
+        if group.plan_only:
+            continue
         for cell in {cell.fit: cell for cell in group.cells if cell.fit is not None}.values():
             wanted = _wanted_epochs(cell.evaluate, plan)
             made = len(wanted & set(results.outputs.get(str(cell.fit), {})))

@@ -85,7 +85,7 @@ def build(setup: Setup) -> nn.Module:
         heads=settings.heads,
         rms=setup.reader.embedding_rms,
         calibration=settings.calibration,
-    )
+    ).to(setup.reader.device)
 
 
 def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:

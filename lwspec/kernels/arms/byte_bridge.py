@@ -65,7 +65,7 @@ def build(setup: Setup) -> nn.Module:
         heads=settings.heads,
         max_bytes=settings.max_bytes,
         rms=setup.reader.embedding_rms,
-    )
+    ).to(setup.reader.device)
 
 
 def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
