@@ -36,7 +36,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     text = text.replace('tasks = ["sst2", "agnews", "trec"]', 'tasks = ["sst2", "trec"]')
     (folder / "tiny.toml").write_text(text)
     command = [sys.executable, "-m", "lwspec", "submit", "tiny.toml", "--yes", "--only"]
-    for labels in ("evaluate [srt]*_direct", "evaluate t*"):
+    for labels in ("evaluate [srt]*_direct [st][sr]*", "evaluate t* [st][sr]*"):
         subprocess.run(
             [*command, labels],
             cwd=folder,
