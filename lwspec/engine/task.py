@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -132,9 +133,9 @@ class TaskBase(Frozen):
         prompts = (self.sender_prompt, self.receiver_prompt, self.query)
         return tuple(sorted({c for text in prompts for c in placeholders(text)} - {"context"}))
 
+    @abstractmethod
     def answer_columns(self) -> tuple[str, ...]:
         """The columns that hold what should be answered."""
-        raise NotImplementedError
 
     @model_validator(mode="after")
     def _nothing_is_given_away(self) -> Self:
