@@ -33,6 +33,11 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def jobs(pid: int) -> list[int]:
+    """The processes that run jobs: grandchildren, by the process that they are forked from."""
+    return [job for child in children(pid) for job in children(child)]
+
+
 def training(project: Project) -> bool:
     return any(
         '"progress"' in path.read_text()
@@ -56,7 +61,7 @@ def undisturbed(
     return results(project), table(project)
 
 
-@pytest.mark.parametrize("victim", ["child", "command line", "both, again and again"])
+@pytest.mark.parametrize("victim", ["job", "command line", "fork server", "all, again and again"])
 def test_kill_9_changes_no_result(
     victim: str, project: Project, undisturbed: tuple[dict[str, bytes], str]
 ) -> None:
@@ -68,18 +73,22 @@ def test_kill_9_changes_no_result(
     while not training(project):
         assert process.poll() is None, (project.folder / "log.txt").read_text()
         time.sleep(0.05)
-    while kills < (4 if "both" in victim else 2):
+    while kills < (4 if "all" in victim else 2):
         time.sleep(moments.uniform(0.1, 1.0))
         if process.poll() is not None:
             process = start(project)
             continue
-        targets = children(process.pid)
-        if victim != "child":
-            os.kill(process.pid, signal.SIGKILL)
+        processes = {
+            "command line": [process.pid],
+            "fork server": [child for child in children(process.pid) if children(child)],
+            "job": jobs(process.pid)[:1],
+        }
+        for name, pids in processes.items():
+            if name in victim or "all" in victim:
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+        if "command line" in victim or "all" in victim:
             process.wait()
-        if victim != "command line":
-            for target in targets[:1]:
-                os.kill(target, signal.SIGKILL)
         kills += 1
     process.wait()
     project.run("submit", "small.toml", "--yes")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shlex
 import socket
 import subprocess
-import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -53,6 +51,7 @@ def relevant_sources(step: str, files: dict[str, str]) -> dict[str, str]:
     return {name: sha for name, sha in files.items() if name in own or not name.startswith(others)}
 
 
+@cache
 def git_state(folder: Path) -> dict[str, Any]:
     """Commit of the checkout that holds lwspec in `folder`, and uncommitted changes to its code.
 
@@ -101,6 +100,7 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+@cache
 def packages() -> dict[str, str]:
     """Versions of the packages that can change numbers."""
     found = {"lwspec": __version__}
@@ -110,8 +110,3 @@ def packages() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def this_command() -> str:
-    """The command line of this process, to be typed again."""
-    return shlex.join([sys.executable, *sys.orig_argv[1:]])

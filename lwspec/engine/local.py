@@ -9,19 +9,20 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from lwspec.engine.child import start_child
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.process import lives
 from lwspec.engine.runfolder import Runs
 from lwspec.engine.states import STOPPED
-from lwspec.engine.submit import command_of, write_allocation
+from lwspec.engine.submit import write_allocation
 from lwspec.errors import RunFolderError, UsageError
 
 MOST_STARTS = 4
@@ -56,7 +57,7 @@ class Running:
     """A pack whose process runs."""
 
     pack: Pack
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     gpus: tuple[str, ...]
     started_at: float = field(default_factory=time.time)
 
@@ -137,7 +138,7 @@ class LocalExecutor:
             number = signal.SIGKILL if self._stops_sent else signal.SIGTERM
             self._stops_sent = self._stops_wanted
             for running in self._running:
-                running.process.send_signal(number)
+                _send(running.process, number)
 
     def _mind_the_budget(self) -> None:
         """Stop at a checkpoint once what has run and what runs have spent what was left."""
@@ -186,27 +187,19 @@ class LocalExecutor:
         self._free_gpus = self._free_gpus[len(gpus) :]
         allocation = write_allocation(self._runs, pack, "local")
         environment = {
-            **os.environ,
             "OMP_NUM_THREADS": str(_cpus(pack)),
             "TOKENIZERS_PARALLELISM": "false",
             "CUDA_VISIBLE_DEVICES": ",".join(gpus),
-            "LWSPEC_PARENT": str(os.getpid()),
         }
-        with allocation.with_suffix(".log").open("ab") as log:
-            process = subprocess.Popen(
-                command_of(self._runs, pack.jobs),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        folders = [str(self._runs.folder(job.id).path) for job in pack.jobs]
+        log = allocation.with_suffix(".log")
+        process = start_child(folders, environment, log, forked=not gpus)
         self._starts[pack.id] = self._starts.get(pack.id, 0) + 1
         self._running.append(Running(pack, process, gpus))
 
     def _reap(self) -> None:
         for running in list(self._running):
-            if running.process.poll() is None:
+            if running.process.is_alive():
                 continue
             self._running.remove(running)
             self._free_gpus += running.gpus
@@ -244,6 +237,13 @@ class LocalExecutor:
     def _tick(self) -> Tick:
         done = sum(self._done(job) for job in self._jobs)
         return Tick(len(self._jobs), done, len(self._failed), tuple(self._running))
+
+
+def _send(process: BaseProcess, number: signal.Signals) -> None:
+    """Signal a process that still runs."""
+    if process.is_alive():
+        assert process.pid is not None
+        os.kill(process.pid, number)
 
 
 def _alone(pack: Pack) -> bool:

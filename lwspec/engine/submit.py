@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lwspec.engine.child import KERNELS
 from lwspec.engine.evidence import source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
@@ -19,7 +20,7 @@ from lwspec.engine.runfolder import Runs, read_json, write_json
 def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
     """The command that runs jobs by hand."""
     folders = [str(runs.folder(job.id).path) for job in jobs]
-    return [sys.executable, "-m", "lwspec.kernels.run", *folders]
+    return [sys.executable, "-m", KERNELS, *folders]
 
 
 def write_jobs(plan: Plan, runs: Runs, wanted: set[str]) -> None:

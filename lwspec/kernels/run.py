@@ -6,11 +6,9 @@ written to its attempt's exit.json, except for death by SIGKILL, whose mark is t
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import resource
-import signal
 import sys
 import time
 import traceback
@@ -26,8 +24,6 @@ from lwspec.engine.runfolder import JobFolder, Runs, write_json
 from lwspec.errors import LwspecError, RunFolderError
 from lwspec.kernels.attempt import Attempt, StopFlag, Stopped
 
-PR_SET_PDEATHSIG = 1
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run each job whose inputs are there; 1 if any failed."""
@@ -36,7 +32,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     stop = StopFlag()
     stop.listen()
-    _end_with_parent()
     failed = False
     for argument in arguments:
         if stop.number is not None:
@@ -116,7 +111,7 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
                 **evidence.machine(),
                 **_accelerator(job),
                 "process": this_process(),
-                "command": evidence.this_command(),
+                "command": record["command"],
                 "git_sha": code["git_sha"],
                 "dirty": code["dirty"],
                 "packages": evidence.packages(),
@@ -187,16 +182,6 @@ def _log_to(path: Path) -> Iterator[None]:
             for target, original in enumerate(saved, start=1):
                 os.dup2(original, target)
                 os.close(original)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the executor that started this process dies."""
-    parent = os.environ.get("LWSPEC_PARENT")
-    if parent is None:
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

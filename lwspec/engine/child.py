@@ -1,0 +1,63 @@
+"""A pack's process on this machine: `python -m lwspec.kernels.run FOLDER...`, started quickly.
+
+Importing the kernels' libraries takes seconds, and a plan has hundreds of packs: packs that hold no
+GPU are forked from one process that has imported them. CUDA does not survive a fork, so packs that
+hold GPUs start an interpreter of their own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+KERNELS = "lwspec.kernels.run"
+IMPORTED_ONCE = "lwspec.kernels.preload"
+
+
+def start_child(
+    folders: Sequence[str], environment: Mapping[str, str], log: Path, forked: bool
+) -> BaseProcess:
+    """Start a process that runs jobs by their folders and writes what it prints to `log`."""
+    arguments = (tuple(folders), dict(environment), log)
+    process: BaseProcess
+    if forked:
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload([IMPORTED_ONCE])
+        process = server.Process(target=_run, args=arguments, daemon=True)
+    else:
+        process = multiprocessing.get_context("spawn").Process(
+            target=_run, args=arguments, daemon=True
+        )
+    process.start()
+    return process
+
+
+def _run(folders: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """In the child: become what the same command typed by hand would be."""
+    _end_with_parent()
+    os.setsid()  # Ctrl-C is for the command line, which asks its children to stop
+    os.environ.update(environment)
+    with log.open("ab", buffering=0) as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = [KERNELS, *folders]
+    runpy.run_module(KERNELS, run_name="__main__", alter_sys=True)
+
+
+def _end_with_parent() -> None:
+    """Ask this process to stop, as SIGTERM does, when the command line that started it dies."""
+    executor = multiprocessing.parent_process()
+    assert executor is not None
+
+    def wait() -> None:
+        executor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,26 @@
+"""What processes are forked from: the libraries of nearly every job, and the code's own evidence.
+
+The evidence is taken here since this is the code that the forked processes run, whatever is edited
+while they do.
+"""
+
+from lwspec.engine import evidence
+
+try:
+    import sklearn.linear_model  # noqa: F401
+    import sklearn.model_selection  # noqa: F401
+    import torch
+    import transformers.models.auto.modeling_auto  # noqa: F401
+
+    import lwspec.kernels.evaluate
+    import lwspec.kernels.fit
+    import lwspec.kernels.run
+    import lwspec.kernels.sender
+    import lwspec.kernels.work  # noqa: F401
+except OSError as error:  # a library's shared object is missing: the first job reports it
+    raise ImportError(str(error)) from error
+
+torch.use_deterministic_algorithms(True)  # this imports a second's worth of torch
+evidence.source_files()
+evidence.packages()
+evidence.git_state(evidence.PACKAGE.parent)
