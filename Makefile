@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results check test bench clean
+.PHONY: setup quickstart results check test test-slurm bench clean
 
 setup: .venv/ready
 
@@ -25,6 +25,12 @@ check: setup
 
 test: check
 	$(BIN)/pytest
+
+# Starts clusters of its own from Debian's packages, which it installs where they are missing.
+test-slurm: setup
+	command -v slurmctld >/dev/null || apt-get install -y -q --no-install-recommends \
+		$$(cat tests/slurm/packages.txt)
+	$(BIN)/pytest -m slurm -n 0 --durations=10
 
 bench: setup
 	$(BIN)/python bench/command_line.py

@@ -4,10 +4,12 @@
     ├── SpecError            the spec says something impossible        exit 2
     ├── UsageError           the command line asks the impossible      exit 2
     ├── BudgetError          the plan costs more than is left          exit 3
+    ├── ClusterError         SLURM refuses, or lacks what is asked     exit 2
     ├── StoreError           results.db cannot be read or written      exit 2
     ├── RunFolderError       a run folder holds something unreadable   exit 1
     ├── DataError            rows that a task cannot use               job fails, "bad data"
     ├── ModelError           a model or tokenizer a job cannot use     job fails, "bad model"
+    ├── NetworkError         a server that a job cannot reach          job fails, tried again
     ├── CheckpointError      a checkpoint that cannot be read          job fails, "checkpoint"
     └── ReportError          the paper cannot be rendered              exit 1
 
@@ -77,6 +79,10 @@ class BudgetError(LwspecError):
     exit_status = 3
 
 
+class ClusterError(LwspecError):
+    """SLURM refuses a submission, or lacks what is asked of it."""
+
+
 class StoreError(LwspecError):
     """results.db cannot be read or written."""
 
@@ -100,6 +106,13 @@ class ModelError(LwspecError):
 
     exit_status = 1
     failure_class = "bad model"
+
+
+class NetworkError(LwspecError):
+    """A server that a job cannot reach."""
+
+    exit_status = 1
+    failure_class = "network"
 
 
 class CheckpointError(LwspecError):

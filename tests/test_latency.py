@@ -10,8 +10,9 @@ import pytest
 from conftest import Project
 
 from lwspec.engine.job import Job
-from lwspec.engine.local import LocalExecutor, Running
+from lwspec.engine.local import LocalExecutor, Running, Slots
 from lwspec.engine.pack import Pack
+from lwspec.engine.retry import Retries
 from lwspec.engine.runfolder import Runs
 from lwspec.kernels.latency import batches, summary
 from lwspec.kernels.rows import Row
@@ -116,11 +117,11 @@ def test_nothing_starts_beside_a_timing(tmp_path: Any) -> None:
     def pack(kind: Any) -> Pack:
         return Pack(kind, (Job(f"{kind}-1", kind, "bridge", {}, {}, (), kind, {}),))
 
-    executor = LocalExecutor(Runs(tmp_path), [], 1.0)
+    executor = LocalExecutor(Runs(tmp_path), [], Slots(2, ()), 1.0, Retries(), fork=True)
     assert executor._startable(pack("latency"))
-    executor._running = [Running(pack("fit"), None, ())]
+    executor._running = [Running(pack("fit"), None, (), 0)]
     assert not executor._startable(pack("latency"))
-    executor._running = [Running(pack("latency"), None, ())]
+    executor._running = [Running(pack("latency"), None, (), 0)]
     assert not executor._startable(pack("fit"))
 
 

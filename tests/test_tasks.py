@@ -290,4 +290,5 @@ def test_a_hub_set_without_network_fails_with_the_remedy_and_the_rest_goes_on(
     done = asking.run("submit", "small.toml", "--yes", status=1)
     assert "cannot load the data" in done.stdout
     assert "hf auth login" in done.stdout
+    assert "[network]" in done.stdout
     assert len(list(asking.runs.glob("evaluate-*/taken/result.json"))) == 8

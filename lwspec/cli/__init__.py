@@ -18,6 +18,9 @@ VERBS = {
     "status": "every job's state, progress, and what was spent",
     "report": "tables, figures, numbers.tex and the paper, from the records",
     "run": "submit here, wait, report",
+    "logs": "what a job printed, of its newest attempt",
+    "cancel": "take jobs back: they stop, and nothing starts them again by itself",
+    "retry": "submit what failed, was lost or was cancelled",
     "why": "from a table cell, macro or job to runs, commit, command, hardware",
 }
 
@@ -49,16 +52,26 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
             help=r"tables/TABLE.tex:ROW/COLUMN, a macro such as \MainBridgeTopic, or a job id",
         )
         verb.add_argument("--spec", type=Path, help="default: the spec planned last")
+    elif name == "logs":
+        verb.add_argument("ref", help="a job's id, or part of its kind and label")
+        verb.add_argument("--spec", type=Path, help="default: the spec planned last")
     elif name in ("plan", "run"):
         verb.add_argument("spec", type=Path)
     else:
         verb.add_argument("spec", type=Path, nargs="?", help="default: the spec planned last")
-    if name in ("submit", "run"):
+    if name in ("submit", "run", "retry"):
         verb.add_argument(
             "--only", metavar="GLOB", help="jobs whose label matches, and their inputs"
         )
-    if name == "submit":
+        _executor(verb)
+    if name in ("submit", "retry"):
         verb.add_argument("--yes", action="store_true", help="agree beforehand to what has changed")
+        verb.add_argument("--wait", action="store_true", help="until SLURM has done it all")
+        verb.add_argument("--dry-run", action="store_true", help="print what sbatch would be given")
+    if name == "run":
+        verb.set_defaults(yes=True, wait=True, dry_run=False)
+    if name == "cancel":
+        verb.add_argument("--only", metavar="GLOB", help="jobs whose kind and label match")
     if name in ("report", "run"):
         verb.add_argument("--paper", type=Path, default=Path("paper"), metavar="DIR")
         verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")
@@ -67,6 +80,19 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "status":
         verb.add_argument("--watch", action="store_true", help="again every two seconds")
         verb.add_argument("--rescan", action="store_true", help="look at finished jobs again")
+
+
+def _executor(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--executor", choices=("local", "slurm"), help="default: local, slurm with --cluster"
+    )
+    verb.add_argument("--cluster", metavar="NAME", help="a [cluster.NAME] table of the spec")
+    verb.add_argument(
+        "--no-snapshot",
+        dest="snapshot",
+        action="store_false",
+        help="jobs run the code as it is when they start, not as it is now",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

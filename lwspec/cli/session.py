@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lwspec.engine.expand import expand
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
+from lwspec.engine.job import Job
 from lwspec.engine.load import LoadedSpec, load
 from lwspec.engine.locate import locate
 from lwspec.engine.plan import Plan, make_plan
 from lwspec.engine.records import Records, read_records
 from lwspec.engine.runfolder import Runs
+from lwspec.engine.slurm.watch import Watched, watch
 from lwspec.engine.store import Store
 from lwspec.engine.submit import PlanMemory
-from lwspec.errors import UsageError
+from lwspec.errors import UsageError, nearest
 from lwspec.kernels.arms import declarations
 
 
@@ -28,6 +31,7 @@ class Session:
     runs: Runs
     store: Store
     records: Records
+    watched: Watched
     plan: Plan
     memory: PlanMemory
 
@@ -52,8 +56,30 @@ def open_session(
     for problem in ingest(folder, store, rescan):
         print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
     records = read_records(store)
-    plan = make_plan(loaded, expansion, arms, located, records)
-    return Session(loaded, folder, store, records, plan, memory)
+    watched = watch(folder)
+    plan = make_plan(loaded, expansion, arms, located, records, watched.held, folder.cancelled())
+    return Session(loaded, folder, store, records, watched, plan, memory)
+
+
+def matching(plan: Plan, only: str | None) -> list[Job]:
+    """Jobs of the plan by their ids or by what their kinds and labels contain, inputs first.
+
+    Raises UsageError where there is none.
+    """
+    jobs = list(plan.expansion.jobs.values())
+    if only is None:
+        return jobs
+    found = [
+        job for job in jobs if job.id == only or fnmatch(f"{job.kind} {job.label}", f"*{only}*")
+    ]
+    if not found:
+        labels = [f"{job.kind} {job.label}" for job in jobs]
+        raise UsageError(
+            f"no job matches {only!r}",
+            nearest=nearest(only, labels),
+            remedy="lwspec status --json lists them all",
+        )
+    return found
 
 
 def _planned_last(memory: PlanMemory, quiet: bool) -> Path:

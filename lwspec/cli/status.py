@@ -32,24 +32,35 @@ def main(options: argparse.Namespace) -> int:
             if options.watch and console.is_terminal:
                 console.clear()
             _show(session, console)
-        running = State.RUNNING in session.plan.states.values()
-        if not options.watch or not running:
+        again = _keep_going(options, session) if options.watch else 0
+        if not options.watch or not (again or session.plan.in_hand):
             return 1 if State.FAILED in session.plan.states.values() else 0
         time.sleep(WATCH_EVERY_S)
+
+
+def _keep_going(options: argparse.Namespace, session: Session) -> int:
+    """Submit to SLURM again what was submitted and may be tried again."""
+    if not session.watched.newest:
+        return 0
+    from lwspec.cli.slurm import keep_going  # submitit is not for every command
+
+    return keep_going(options, session)
 
 
 def _show(session: Session, console: Console) -> None:
     plan = session.plan
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("experiment")
-    for state in State:
+    there = set(plan.states.values())
+    shown = [state for state in State if state in there]
+    for state in shown:
         table.add_column(state.value, justify="right")
     later = {row.experiment for row in plan.rows if row.plan_only}
     for name, ids in plan.expansion.experiments.items():
         counts = Counter(plan.states[job] for job in ids)
         table.add_row(
             escape(name) + " (plan only)" * (name in later),
-            *(str(counts[state] or "·") for state in State),
+            *(str(counts[state] or "·") for state in shown),
         )
     console.print(table)
     for job in plan.expansion.jobs.values():
@@ -58,7 +69,8 @@ def _show(session: Session, console: Console) -> None:
             console.print(escape(line))
     console.print(
         f"budget {plan.loaded.spec.budget.gpu_hours:.2f} · spent {plan.spent_hours:.3f} · "
-        f"to come {plan.p50_hours:.2f} · left {plan.left_hours - plan.p50_hours:.2f}"
+        f"reserved {plan.reserved_hours:.2f} · to come {plan.p50_hours:.2f} · "
+        f"left {plan.left_hours - plan.p50_hours:.2f}"
     )
 
 
@@ -77,8 +89,12 @@ def _line(session: Session, job: Job) -> str | None:
         roots = blockers(job, plan.expansion.jobs, plan.states)
         names = dict.fromkeys(root.label for root in roots)
         return f"{state}  {job.kind} {job.label} by {', '.join(names)}"
-    if state == State.INTERRUPTED:
-        return f"{state}  {job.kind} {job.label}: lwspec submit goes on with it"
+    if state in (State.INTERRUPTED, State.LOST):
+        held = session.watched.held.get(job.id)
+        why = f" [{held.why}]" if held is not None and held.why else ""
+        return f"{state}  {job.kind} {job.label}{why}: lwspec submit goes on with it"
+    if state == State.CANCELLED:
+        return f"{state}  {job.kind} {job.label}: lwspec retry starts it again"
     return None
 
 
@@ -94,6 +110,7 @@ def _json(session: Session) -> dict[str, Any]:
                 "kind": job.kind,
                 "label": job.label,
                 "state": plan.states[job.id],
+                "allocation": _allocation(session, job.id),
                 "attempts": [
                     {"number": a.number, "outcome": a.outcome, "message": a.message}
                     for a in session.records.attempts.get(job.id, ())
@@ -102,3 +119,11 @@ def _json(session: Session) -> dict[str, Any]:
             for job in plan.expansion.jobs.values()
         ],
     }
+
+
+def _allocation(session: Session, job: str) -> dict[str, Any] | None:
+    """A job's newest allocation in SLURM."""
+    held = session.watched.held.get(job)
+    if held is None:
+        return None
+    return {"id": session.watched.slurm_id(job), "life": held.life, "ended": held.why}

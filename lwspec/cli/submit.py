@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import signal
 import sys
+from collections.abc import Callable, Collection
 from types import FrameType
 
 from rich.console import Console
 
 from lwspec.cli.plan import change_since_submit, show_plan
 from lwspec.cli.progress import observer
-from lwspec.cli.session import Session, open_session
+from lwspec.cli.session import Session, matching, open_session
 from lwspec.engine.evidence import source_files
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
-from lwspec.engine.local import LocalExecutor, only_one
+from lwspec.engine.local import LocalExecutor, Slots, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.plan import Plan, compare
 from lwspec.engine.records import read_records
+from lwspec.engine.slurm.watch import watch
 from lwspec.engine.states import State, blockers, states
 from lwspec.engine.submit import write_jobs
 from lwspec.errors import BudgetError, UsageError
@@ -30,35 +31,76 @@ INTERRUPTED = 130
 
 def main(options: argparse.Namespace) -> int:
     """Submit; 0 when everything asked for is done, 1 when a job failed."""
+    return submit(options, lambda session: agree(session, options.only, options.yes))
+
+
+def submit(options: argparse.Namespace, agree: Callable[[Session], set[str]]) -> int:
+    """Start the jobs that `agree` returns where the options say."""
+    if options.executor == "slurm" or (options.cluster and options.executor is None):
+        from lwspec.cli.slurm import submit_to_slurm  # submitit is not for every command
+
+        return submit_to_slurm(options, agree)
+    if options.dry_run or options.cluster:
+        raise UsageError(
+            "--dry-run and --cluster are for SLURM",
+            remedy="lwspec plan shows what runs here; --executor slurm submits",
+        )
     session = open_session(options.spec, options.db, options.runs)
-    return submit(session, only=options.only, agreed=options.yes)
+    return run_here(session, agree(session))
 
 
-def submit(session: Session, *, only: str | None, agreed: bool) -> int:
-    """Run what is missing on this machine."""
+def agree(session: Session, only: str | None, agreed: bool) -> set[str]:
+    """The jobs to start: of the plan that was shown, and within the budget.
+
+    Raises UsageError where the plan differs from the one shown, BudgetError where it costs more
+    than is left.
+    """
+    hold_to_what_was_shown(session, agreed)
+    wanted = chosen(session.plan, only)
+    check_budget(session.plan, wanted)
+    return wanted
+
+
+def check_budget(plan: Plan, wanted: Collection[str]) -> None:
+    """Raise BudgetError where jobs reserve more than is left beside what is in hand."""
+    left = max(0.0, plan.left_hours - plan.reserved_hours)
+    reserved = sum(plan.prices[job].p90_hours for job in wanted)
+    if reserved <= left:
+        return
+    fit, hours = 0, 0.0
+    for job in in_order(plan.expansion.jobs, set(wanted)):
+        hours += plan.prices[job.id].p90_hours
+        if hours > left:
+            break
+        fit += 1
+    in_hand = f" beside {plan.reserved_hours:.2f} reserved" if plan.in_hand else ""
+    raise BudgetError(
+        f"these {len(wanted)} jobs reserve {reserved:.2f} hours; the budget has {left:.2f} of "
+        f"{plan.loaded.spec.budget.gpu_hours:.2f} left{in_hand}",
+        remedy=f"the first {fit} of them would fit: choose fewer with --only, or raise "
+        "budget.gpu_hours",
+    )
+
+
+def run_here(session: Session, wanted: set[str]) -> int:
+    """Run jobs on this machine."""
     plan = session.plan
-    _hold_to_what_was_shown(session, agreed)
-    wanted = _wanted(plan, only)
     if not wanted:
-        print("everything is done: nothing to run")
+        print(nothing_to_run(plan))
         session.memory.remember_submitted(plan)
         ingest(session.runs, session.store)
         return 0
-    reserved = sum(plan.prices[job].p90_hours for job in wanted)
-    if reserved > plan.left_hours:
-        raise BudgetError(
-            f"these {len(wanted)} jobs reserve {reserved:.2f} hours; the budget has "
-            f"{max(0.0, plan.left_hours):.2f} of {plan.loaded.spec.budget.gpu_hours:.2f} left",
-            remedy="raise budget.gpu_hours, or choose fewer jobs with --only",
-        )
     todo = packs(in_order(plan.expansion.jobs, wanted))
-    executor = LocalExecutor(session.runs, todo, plan.left_hours)
+    retries = plan.loaded.spec.retries
+    slots = Slots.of_this_machine()
+    executor = LocalExecutor(session.runs, todo, slots, plan.left_hours, retries, fork=True)
     executor.check_fits()
     with only_one(session.runs.path):
+        executor.wait_for_orphans()
         write_jobs(plan, session.runs, wanted)
         session.memory.remember_submitted(plan)
         _run_here(session, executor)
-    status = _summary(session, wanted)
+    status = summary(session, wanted)
     if executor.over_budget:
         raise BudgetError(
             "the budget is spent: what ran has stopped at a checkpoint",
@@ -67,7 +109,7 @@ def submit(session: Session, *, only: str | None, agreed: bool) -> int:
     return INTERRUPTED if executor.stopped else status
 
 
-def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
+def hold_to_what_was_shown(session: Session, agreed: bool) -> None:
     """Ask before running anything but the plan that was shown last."""
     plan, shown = session.plan, session.memory.shown(session.loaded.spec.name)
     code = set(source_files().items()) ^ set(shown["source_files"].items()) if shown else set()
@@ -95,14 +137,16 @@ def _hold_to_what_was_shown(session: Session, agreed: bool) -> None:
         raise UsageError("not submitted", remedy="lwspec plan, then lwspec submit")
 
 
-def _wanted(plan: Plan, only: str | None) -> set[str]:
+def nothing_to_run(plan: Plan) -> str:
+    """Why no job is started."""
+    if plan.in_hand:
+        return f"nothing to start: {len(plan.in_hand)} jobs run or are queued already"
+    return "everything is done: nothing to run"
+
+
+def chosen(plan: Plan, only: str | None) -> set[str]:
     """The jobs to run: all that owe something, or those that match and their inputs."""
-    if only is None:
-        return set(plan.to_run)
     jobs = plan.expansion.jobs
-    matching = [j for j in jobs.values() if fnmatch.fnmatch(f"{j.kind} {j.label}", f"*{only}*")]
-    if not matching:
-        raise UsageError(f"no job matches {only!r}", remedy="lwspec status lists the labels")
     wanted: set[str] = set()
 
     def add(job: Job) -> None:
@@ -111,9 +155,9 @@ def _wanted(plan: Plan, only: str | None) -> set[str]:
             for source in job.inputs.values():
                 add(jobs[source])
 
-    for job in matching:
+    for job in matching(plan, only):
         add(job)
-    return wanted & set(plan.to_run)
+    return (wanted & set(plan.to_run)) - set(plan.in_hand)
 
 
 def _run_here(session: Session, executor: LocalExecutor) -> None:
@@ -132,7 +176,7 @@ def _run_here(session: Session, executor: LocalExecutor) -> None:
             signal.signal(name, handler)
 
 
-def _summary(session: Session, wanted: set[str]) -> int:
+def summary(session: Session, wanted: Collection[str]) -> int:
     """Ingest, say what failed and why, and return the exit status."""
     ingest(session.runs, session.store)
     records, jobs = read_records(session.store), session.plan.expansion.jobs
@@ -140,7 +184,8 @@ def _summary(session: Session, wanted: set[str]) -> int:
         job.id: any(o not in records.taken.get(job.id, ()) for o in job.outputs)
         for job in jobs.values()
     }
-    found = states(jobs, owed, records.last)
+    held, cancelled = watch(session.runs).held, session.runs.cancelled()
+    found = states(jobs, owed, records.last, held, cancelled)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for job in (jobs[id] for id in jobs if id in wanted):
         state = found[job.id]

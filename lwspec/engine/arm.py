@@ -37,11 +37,6 @@ def no_examples(settings: Any) -> int:
     return 0
 
 
-def no_tokens(settings: Any) -> int:
-    """For arms whose message has no stated number of tokens."""
-    return 0
-
-
 def no_parameters(settings: Any, sender_width: int, receiver_width: int) -> int:
     """For arms that train nothing."""
     return 0
@@ -64,8 +59,8 @@ class ArmDeclaration:
     """The frozen models that its own jobs load."""
     examples: Callable[[Any], int] = no_examples
     """How many labelled training rows of each label its prompts show, from its settings."""
-    tokens: Callable[[Any], int] = no_tokens
-    """How many tokens of the receiver's context its message takes, from its settings."""
+    tokens: str | None = None
+    """The setting that holds M, its message's length in tokens; None where none is stated."""
     soft: bool = False
     """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
     generates: bool = True
@@ -77,3 +72,7 @@ class ArmDeclaration:
     """Whether a seed can change it; an arm that is not seeded runs once, not once a seed."""
     parameters: Callable[[Any, int, int], int] = no_parameters
     """How many parameters it trains, from its settings and both models' widths: for the price."""
+
+    def message_tokens(self, settings: Frozen) -> int:
+        """How many tokens of the receiver's context its message takes; 0 where none is stated."""
+        return int(getattr(settings, self.tokens)) if self.tokens else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import socket
@@ -56,8 +57,12 @@ def git_state(folder: Path) -> dict[str, Any]:
     """Commit of the checkout that holds lwspec in `folder`, and uncommitted changes to its code.
 
     Where lwspec is installed and not tracked, the commit is None: then version and source hashes
-    are the evidence.
+    are the evidence. A snapshot says what it is a copy of.
     """
+    snapshot = folder / "code.json"
+    if snapshot.exists():
+        taken: dict[str, Any] = json.loads(snapshot.read_text(encoding="utf-8"))
+        return {key: taken[key] for key in ("git_sha", "dirty", "diff")}
     sha = _git(folder, "rev-parse", "HEAD")
     tracked = _git(folder, "ls-files", "--error-unmatch", "lwspec/__init__.py")
     if sha is None or tracked is None:

@@ -15,18 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import IO
 
 from lwspec.engine.child import start_child
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.process import lives
+from lwspec.engine.retry import Retries, again
 from lwspec.engine.runfolder import Runs
-from lwspec.engine.states import STOPPED
 from lwspec.engine.submit import write_allocation
 from lwspec.errors import RunFolderError, UsageError
 
-MOST_STARTS = 4
-"""How often a pack is started: once, and again after its process was killed from outside."""
+MOST_FRUITLESS = 2
+"""How often in a row a pack's process may end without having begun an attempt."""
 
 POLL_S = 0.1
 STOP_WAIT_S = 60.0
@@ -37,19 +38,20 @@ class Slots:
     """What this machine can run at once."""
 
     cpus: int
-    gpus: int
+    gpus: tuple[str, ...]
 
     @staticmethod
     def of_this_machine() -> Slots:
-        """The CPUs that this process may use, and the GPUs that CUDA_VISIBLE_DEVICES leaves."""
-        return Slots(len(os.sched_getaffinity(0)), len(_gpu_ids()))
+        """The CPUs that this process may use, and its GPUs."""
+        return Slots(len(os.sched_getaffinity(0)), gpu_ids())
 
 
-def _gpu_ids() -> list[str]:
+def gpu_ids() -> tuple[str, ...]:
+    """The GPUs that CUDA_VISIBLE_DEVICES names, or else all of this machine's."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
-        return [gpu for gpu in listed.split(",") if gpu.strip()]
-    return [str(n) for n in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))]
+        return tuple(gpu for gpu in listed.split(",") if gpu.strip())
+    return tuple(str(n) for n in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))))
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Running:
     pack: Pack
     process: BaseProcess
     gpus: tuple[str, ...]
+    attempts_before: int
     started_at: float = field(default_factory=time.time)
 
 
@@ -73,16 +76,30 @@ class Tick:
 
 
 class LocalExecutor:
-    """Runs packs here until none is left, none can start, or it is asked to stop."""
+    """Runs packs here until none is left, none can start, or it is asked to stop.
 
-    def __init__(self, runs: Runs, packs: Sequence[Pack], budget_hours: float) -> None:
+    With `fork`, packs without a GPU are forked from one process that has imported the libraries.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        packs: Sequence[Pack],
+        slots: Slots,
+        budget_hours: float,
+        retries: Retries,
+        *,
+        fork: bool,
+    ) -> None:
         self._runs = runs
         self._waiting = list(packs)
         self._jobs = [job for pack in packs for job in pack.jobs]
-        self._slots = Slots.of_this_machine()
-        self._free_gpus = _gpu_ids()
+        self._slots = slots
+        self._free_gpus = slots.gpus
+        self._retries = retries
+        self._fork = fork
         self._running: list[Running] = []
-        self._starts: dict[str, int] = {}
+        self._fruitless: dict[str, int] = {}
         self._failed: set[str] = set()
         self._finished: set[str] = set()
         self._seconds_left = budget_hours * 3600
@@ -99,9 +116,9 @@ class LocalExecutor:
         """Raise UsageError for a job that asks for more than this machine has."""
         for pack in self._waiting:
             gpus = max(job.gpus for job in pack.jobs)
-            if gpus > self._slots.gpus:
+            if gpus > len(self._slots.gpus):
                 raise UsageError(
-                    f"{pack.label} asks for {gpus} GPU; this machine has {self._slots.gpus}",
+                    f"{pack.label} asks for {gpus} GPU; this machine has {len(self._slots.gpus)}",
                     remedy="run it on a machine with GPUs, or set resources = { gpus = 0 } "
                     "in the spec",
                 )
@@ -114,7 +131,6 @@ class LocalExecutor:
 
     def run(self, observe: Callable[[Tick], None]) -> None:
         """Run everything that can be run."""
-        self._wait_for_orphans()
         while True:
             self._reap()
             self._mind_the_budget()
@@ -149,12 +165,15 @@ class LocalExecutor:
             self.over_budget = True
             self.stop()
 
-    def _wait_for_orphans(self) -> None:
-        """Processes of an executor that was killed end by themselves: wait, then take over."""
+    def wait_for_orphans(self) -> None:
+        """Processes of an executor that was killed end by themselves: wait, to take over from them.
+
+        Raises UsageError where one does not.
+        """
         deadline = time.monotonic() + STOP_WAIT_S
         for job in self._jobs:
             for attempt in self._runs.folder(job.id).attempts():
-                while attempt.ended() is None and lives(attempt.started().get("process")):
+                while attempt.ended() is None and lives(attempt.process()):
                     if time.monotonic() > deadline:
                         raise UsageError(
                             f"{job.label} is still being run by another process",
@@ -183,7 +202,7 @@ class LocalExecutor:
         )
 
     def _start(self, pack: Pack) -> None:
-        gpus = tuple(self._free_gpus[: max(job.gpus for job in pack.jobs)])
+        gpus = self._free_gpus[: max(job.gpus for job in pack.jobs)]
         self._free_gpus = self._free_gpus[len(gpus) :]
         allocation = write_allocation(self._runs, pack, "local")
         environment = {
@@ -191,11 +210,11 @@ class LocalExecutor:
             "TOKENIZERS_PARALLELISM": "false",
             "CUDA_VISIBLE_DEVICES": ",".join(gpus),
         }
+        attempts_before = self._attempts(pack)
         folders = [str(self._runs.folder(job.id).path) for job in pack.jobs]
         log = allocation.with_suffix(".log")
-        process = start_child(folders, environment, log, forked=not gpus)
-        self._starts[pack.id] = self._starts.get(pack.id, 0) + 1
-        self._running.append(Running(pack, process, gpus))
+        process = start_child(folders, environment, log, forked=self._fork and not gpus)
+        self._running.append(Running(pack, process, gpus, attempts_before))
 
     def _reap(self) -> None:
         for running in list(self._running):
@@ -205,29 +224,36 @@ class LocalExecutor:
             self._free_gpus += running.gpus
             wall_s = time.time() - running.started_at
             self._seconds_left -= wall_s * _charge(running.pack)
-            self._settle(running.pack)
+            self._settle(running)
 
-    def _settle(self, pack: Pack) -> None:
-        """After a process ended: note failures, and start again what was only interrupted."""
+    def _settle(self, running: Running) -> None:
+        """After a process ended: note failures, and start again what may be tried again."""
+        pack = running.pack
         missing = [job for job in pack.jobs if not self._done(job)]
         for job in missing:
-            if self._failed & set(job.inputs.values()) or not self._was_interrupted(job):
+            if self._failed & set(job.inputs.values()) or not self._again(job):
                 self._failed.add(job.id)
         rest = tuple(job for job in missing if job.id not in self._failed)
+        if self._attempts(pack) > running.attempts_before:
+            self._fruitless[pack.id] = 0
+        else:
+            self._fruitless[pack.id] = self._fruitless.get(pack.id, 0) + 1
         if rest and not self._stops_wanted:
-            if self._starts[pack.id] < MOST_STARTS:
+            if self._fruitless[pack.id] < MOST_FRUITLESS:
                 self._waiting.insert(0, Pack(pack.id, rest))
             else:
                 self._failed.update(job.id for job in rest)
 
-    def _was_interrupted(self, job: Job) -> bool:
-        """Killed from outside, or never reached because the process was."""
-        attempts = self._runs.folder(job.id).attempts()
+    def _attempts(self, pack: Pack) -> int:
+        return sum(len(self._runs.folder(job.id).attempts()) for job in pack.jobs)
+
+    def _again(self, job: Job) -> bool:
+        """Whether the job is tried again by itself; a damaged folder is left to a person."""
+        folder = self._runs.folder(job.id)
         try:
-            ended = attempts[-1].ended() if attempts else None
+            return not folder.cancelled() and again(folder.outcomes(), self._retries)
         except RunFolderError:
             return False
-        return ended is None or ended["outcome"] in (STOPPED, "finished")
 
     def _done(self, job: Job) -> bool:
         if job.id not in self._finished and not self._runs.folder(job.id).owed(job.outputs):
@@ -261,20 +287,32 @@ def _charge(pack: Pack) -> int:
     return max(job.charge for job in pack.jobs)
 
 
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
-def only_one(runs: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel drops when the process dies."""
+def only_one(runs: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel drops when the process dies.
+
+    Raises UsageError where another process holds it for longer than `wait_s`.
+    """
     runs.mkdir(parents=True, exist_ok=True)
     path = runs / "local.lock"
+    deadline = time.monotonic() + wait_s
     with path.open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise UsageError(
-                f"another lwspec ({file.read().strip()}) is running jobs in {runs}",
-                remedy="lwspec status --watch, or wait until it ends",
-            ) from None
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                raise UsageError(
+                    f"another lwspec ({file.read().strip()}) is running jobs in {runs}",
+                    remedy="lwspec status --watch, or wait until it ends",
+                )
+            time.sleep(POLL_S)
         file.truncate(0)
         file.write(f"process {os.getpid()}")
         file.flush()

@@ -15,8 +15,9 @@ from lwspec.engine.locate import Located
 from lwspec.engine.pack import Pack, in_order, packs
 from lwspec.engine.price import Facts, Price, modelled_seconds, price
 from lwspec.engine.records import Records
-from lwspec.engine.shapes import UNKNOWN
-from lwspec.engine.states import State, states
+from lwspec.engine.shapes import UNKNOWN, host_gb
+from lwspec.engine.slurm.life import Held
+from lwspec.engine.states import IN_HAND, State, states
 
 ALLOWANCE_OVER_P90 = 2.0
 LEAST_ALLOWANCE_S = 300.0
@@ -59,6 +60,8 @@ class Plan:
     rows: tuple[Row, ...]
     packs: tuple[Pack, ...]
     spent_hours: float
+    host_gb: float
+    """Host memory that one process needs at most."""
     to_run: tuple[str, ...]
     """The jobs that owe outputs and are asked for by more than plan-only experiments."""
 
@@ -71,6 +74,16 @@ class Plan:
     def p90_hours(self) -> float:
         """What is reserved for the jobs to run."""
         return sum(row.p90_hours for row in self.rows if not row.plan_only)
+
+    @property
+    def in_hand(self) -> tuple[str, ...]:
+        """The jobs to run that run or are queued already."""
+        return tuple(job for job in self.to_run if self.states[job] in IN_HAND)
+
+    @property
+    def reserved_hours(self) -> float:
+        """What is reserved for the jobs in hand."""
+        return sum(self.prices[job].p90_hours for job in self.in_hand)
 
     @property
     def left_hours(self) -> float:
@@ -95,15 +108,17 @@ def make_plan(
     arms: Mapping[str, ArmDeclaration],
     located: Located,
     records: Records,
+    held: Mapping[str, Held],
+    cancelled: Collection[str],
 ) -> Plan:
-    """Hold an expanded spec against what was recorded."""
+    """Hold an expanded spec against what was recorded, and what is in hand or taken back."""
     jobs = expansion.jobs
     owed = {
         job.id: missing
         for job in jobs.values()
         if (missing := tuple(o for o in job.outputs if o not in records.taken.get(job.id, ())))
     }
-    found = states(jobs, {job: job in owed for job in jobs}, records.last)
+    found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
     facts = _facts(loaded, expansion, located)
 
     def price_of(job: str, outputs: Sequence[str]) -> Price:
@@ -122,6 +137,10 @@ def make_plan(
         tuple(rows),
         tuple(packs(in_order(jobs, set(to_run)))),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
+        host_gb(
+            (located.shapes.get(name, UNKNOWN), model.dtype)
+            for name, model in loaded.spec.models.items()
+        ),
         to_run,
     )
 

@@ -112,8 +112,8 @@ def _flop(
     arm = arms[job.step]
     reader = receiver if "receiver" in arm.models else sender
     parsed = arm.settings.model_validate(settings["arm_settings"])
-    reads: float = SHORT_PROMPT_TOKENS + arm.tokens(parsed)
-    if "max_prompt_tokens" in settings["task"] and not arm.tokens(parsed):
+    reads: float = SHORT_PROMPT_TOKENS + arm.message_tokens(parsed)
+    if "max_prompt_tokens" in settings["task"] and not arm.message_tokens(parsed):
         reads = _prompt_tokens(settings["task"]["max_prompt_tokens"], job, facts)
     reads += arm.examples(parsed) * len(settings["task"].get("labels", ())) * TEXT_TOKENS
     reads += 4 * settings["task"].get("max_new_tokens", 0)

@@ -17,7 +17,7 @@ def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """A message must fit into the receiver's context."""
-    tokens = block.arm.tokens(block.resolved.settings)
+    tokens = block.arm.message_tokens(block.resolved.settings)
     receiver = block.experiment.receiver
     shape = located.shapes.get(receiver)
     if shape is not None and shape.context is not None and tokens >= shape.context:

@@ -4,6 +4,7 @@
     runs/<job id>/attempt-<n>/              made by exclusive mkdir: whoever makes it owns it
         started.json events.jsonl log.txt exit.json
         outputs/<output>.json               one finished output: its files by hash, its metrics
+    runs/<job id>/cancelled.json            a person took it back; undone by a later grant
     runs/<job id>/taken/<output>.json       a hard link to the first finished copy, for good
 
 A job is done when every output that it owes is taken. Nothing here is ever rewritten except
@@ -112,6 +113,11 @@ class AttemptFolder:
         path = self.path / "started.json"
         return read_json(path) if path.exists() else {}
 
+    def process(self) -> dict[str, Any] | None:
+        """What names the process that runs it, where it got so far as to say."""
+        named: dict[str, Any] | None = self.started().get("evidence", {}).get("process")
+        return named
+
     def ended(self) -> dict[str, Any] | None:
         """The exit record, or None while there is none."""
         path = self.path / "exit.json"
@@ -156,6 +162,27 @@ class JobFolder:
         found = self.path.glob("attempt-*")
         ours = [AttemptFolder(path) for path in found if _ATTEMPT.fullmatch(path.name)]
         return sorted(ours, key=lambda attempt: attempt.number)
+
+    def outcomes(self) -> list[str | None]:
+        """How each attempt since the last grant ended; None for what was killed or still runs."""
+        granted_at = self.record().get("granted_at", 0.0)
+        since = [
+            attempt
+            for attempt in self.attempts()
+            if attempt.started().get("started_at", granted_at) >= granted_at
+        ]
+        ended = (attempt.ended() for attempt in since)
+        return [end["outcome"] if end else None for end in ended]
+
+    def cancel(self) -> None:
+        """Say that a person took the job back: nothing starts it by itself until it is granted."""
+        write_json(self.path / "cancelled.json", {"at": time.time()})
+
+    def cancelled(self) -> bool:
+        """Whether a person took it back since it was last granted."""
+        path = self.path / "cancelled.json"
+        granted_at = self.record().get("granted_at", 0.0) if path.exists() else 0.0
+        return path.exists() and float(read_json(path)["at"]) > granted_at
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""
@@ -224,6 +251,11 @@ class Runs:
     def folder(self, job_id: str) -> JobFolder:
         """The folder of one job, whether it exists or not."""
         return JobFolder(self.path / job_id)
+
+    def cancelled(self) -> set[str]:
+        """The jobs that a person took back."""
+        found = (JobFolder(path.parent) for path in self.path.glob("*/cancelled.json"))
+        return {folder.path.name for folder in found if folder.cancelled()}
 
     def folders(self) -> Iterator[JobFolder]:
         """Every job that was ever submitted here."""

@@ -6,7 +6,7 @@ For the price, and to refuse early what a model cannot do.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,19 @@ KNOWN = {
 }
 """From the models' published config.json files."""
 
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
 UNKNOWN = Shape(4096, 32, 8e9)
 """Assumed where neither config nor table tells: the size that this field uses most."""
+
+
+def host_gb(sizes: Iterable[tuple[Shape, str]]) -> float:
+    """Host memory in GB for a process that loads the two largest of some models, by their dtypes.
+
+    Their weights and a quarter, for what stands beside them, and 2 GB for the libraries.
+    """
+    weights = sorted(shape.parameters * BYTES[dtype] for shape, dtype in sizes)
+    return 2.0 + 1.25 * sum(weights[-2:]) / 2**30
 
 
 def shape_of(model: Mapping[str, Any], path: str) -> Shape | None:

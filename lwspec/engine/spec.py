@@ -21,6 +21,8 @@ from lwspec.engine.fields import (
     distinct,
 )
 from lwspec.engine.metrics import METRICS
+from lwspec.engine.retry import Retries
+from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
 from lwspec.errors import nearest
 
@@ -195,6 +197,9 @@ class Spec(Frozen):
     name: Name
     budget: Budget
     resources: Resources = Resources()
+    retries: Retries = Retries()
+    cluster: dict[Name, Cluster] = {}
+    """SLURM clusters to submit to, by name; a user's own file may hold more."""
     models: dict[Name, Model]
     tasks: dict[Name, Task]
     experiment: Annotated[tuple[Experiment, ...], Field(strict=False, min_length=1)]

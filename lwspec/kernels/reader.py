@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lwspec.errors import ModelError
+from lwspec.errors import ModelError, NetworkError
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.network import unreachable
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Reader:
 
     @staticmethod
     def load(path: str | Path, dtype: str, revision: str | None, device: torch.device) -> Reader:
-        """Load a model folder or hub id. Raises ModelError with the remedy.
+        """Load a model folder or hub id. Raises ModelError or NetworkError.
 
         Where the process sees several GPUs, accelerate spreads the model's layers over them.
         """
@@ -94,7 +95,8 @@ class Reader:
             )
         except (OSError, ValueError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ModelError(
+            kind = NetworkError if unreachable(error) else ModelError
+            raise kind(
                 f"cannot load the model: {first}",
                 where=str(path),
                 remedy="check the path; for a hub model, the network and `hf auth login`",

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.runfolder import sha256_of
-from lwspec.errors import DataError
+from lwspec.errors import DataError, NetworkError
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.network import unreachable
 
 
 def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each source split that the task uses. Raises DataError with the remedy."""
+    """The rows of each source split that the task uses. Raises DataError or NetworkError."""
     settings = attempt.job.settings
     data = settings["data"]
     wanted = {split["source"] for split in settings["splits"].values()}
@@ -38,7 +39,8 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
         if isinstance(error, OSError) and error.errno == 28:
             raise
         first = str(error.__cause__ or error).strip().splitlines()[0]
-        raise DataError(
+        kind = NetworkError if unreachable(error) else DataError
+        raise kind(
             f"cannot load the data: {first}",
             where=", ".join(attempt.job.places.values()),
             remedy="check path and split names; for a hub set, the network and `hf auth login`",

@@ -48,11 +48,6 @@ class Settings(Frozen):
         return self
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.latents
-
-
 def needs(settings: Settings) -> tuple[Need, ...]:
     """The sender's states at one layer."""
     return (Need("states", {"layer": settings.layer}),)
@@ -122,7 +117,7 @@ ARM = Arm(
         needs=needs,
         reads=("query", "answer"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="latents",
         soft=True,
         trained=True,
         epochs=True,

@@ -38,11 +38,6 @@ class Settings(Frozen):
         return self
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.latents
-
-
 def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
     """Weights and biases of the encoder."""
     width = settings.width
@@ -85,7 +80,7 @@ ARM = Arm(
         settings=Settings,
         reads=("query", "answer"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="latents",
         soft=True,
         trained=True,
         epochs=True,

@@ -31,11 +31,6 @@ class Settings(Frozen):
     """The length that it is asked to compress to, in the tokens that the package counts."""
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting asks for."""
-    return settings.tokens
-
-
 @cache
 def compressor(model: str, device: str) -> Any:
     """The package's compressor. Raises ModelError where package, model or network is missing."""
@@ -78,7 +73,7 @@ ARM = Arm(
         settings=Settings,
         reads=("receiver_prompt", "answer", "max_prompt_tokens"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="tokens",
     ),
     message=message,
     present=present_text,

@@ -21,11 +21,6 @@ class Settings(Frozen):
     """How many of the sender's tokens are kept."""
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.tokens
-
-
 def needs(settings: Settings) -> tuple[Need, ...]:
     """What the sender keeps of each test row's context."""
     return (Need("text", {"method": "prune", "keep_tokens": settings.tokens}),)
@@ -46,7 +41,7 @@ ARM = Arm(
         needs=needs,
         reads=("receiver_prompt", "answer", "max_prompt_tokens"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="tokens",
     ),
     message=message,
     present=present_text,

@@ -27,11 +27,6 @@ class Settings(Frozen):
     """Whether the receiver reads the text beside the soft tokens."""
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.tokens
-
-
 def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
     """One embedding a soft token."""
     return settings.tokens * receiver_width
@@ -67,7 +62,7 @@ ARM = Arm(
         settings=Settings,
         reads=("receiver_prompt", "query", "answer", "max_prompt_tokens"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="tokens",
         trained=True,
         epochs=True,
         seeded=True,

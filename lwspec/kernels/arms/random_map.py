@@ -30,11 +30,6 @@ class Settings(Frozen):
     pooling: Literal["last", "mean"] = "mean"
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.tokens
-
-
 def needs(settings: Settings) -> tuple[Need, ...]:
     """The sender's pooled states."""
     return (Need("pooled", {"pooling": settings.pooling}),)
@@ -67,7 +62,7 @@ ARM = Arm(
         needs=needs,
         reads=("query", "answer"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="tokens",
         soft=True,
         trained=True,
         seeded=True,

@@ -34,11 +34,6 @@ class Settings(Frozen):
     ] = (0.1, 1.0, 10.0, 100.0)
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.tokens
-
-
 def needs(settings: Settings) -> tuple[Need, ...]:
     """The sender's pooled states."""
     return (Need("pooled", {"pooling": settings.pooling}),)
@@ -85,7 +80,7 @@ ARM = Arm(
         needs=needs,
         reads=("query", "answer"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="tokens",
         soft=True,
         trained=True,
     ),

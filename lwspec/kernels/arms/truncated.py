@@ -16,11 +16,6 @@ class Settings(Frozen):
     tokens: Positive = 8
 
 
-def tokens(settings: Settings) -> int:
-    """As many as the setting says."""
-    return settings.tokens
-
-
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
     """The text of the first tokens."""
     assert setup.reader is not None
@@ -35,7 +30,7 @@ ARM = Arm(
         settings=Settings,
         reads=("receiver_prompt", "answer", "max_prompt_tokens"),
         models=("receiver",),
-        tokens=tokens,
+        tokens="tokens",
     ),
     message=message,
     present=present_text,

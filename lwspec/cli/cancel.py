@@ -1,0 +1,46 @@
+"""`lwspec cancel [SPEC]`: take jobs back, on this machine or in SLURM."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+
+from lwspec.cli.session import Session, matching, open_session
+from lwspec.engine.process import lives
+from lwspec.engine.slurm.send import cancel
+from lwspec.engine.states import State
+from lwspec.errors import UsageError
+
+ACTIVE = (State.RUNNING, State.QUEUED)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Cancel what runs or is queued; what shares an allocation with it ends too."""
+    session = open_session(options.spec, options.db, options.runs)
+    plan = session.plan
+    asked = [job.id for job in matching(plan, options.only) if plan.states[job.id] in ACTIVE]
+    if not asked:
+        raise UsageError("no such job runs or is queued", remedy="lwspec status")
+    newest = session.watched.newest
+    queued = [job for job in asked if job in newest]
+    jobs = {*asked, *(member for job in queued for member in newest[job].jobs)}
+    taken = [job for job in jobs if plan.states.get(job) in ACTIVE]
+    for job in taken:
+        session.runs.folder(job).cancel()
+    ids = {session.watched.slurm_id(job) for job in queued}
+    cancel(sorted(id for id in ids if id is not None))
+    for job in asked:
+        _stop_here(session, job)
+    for job in taken:
+        print(f"cancelled  {plan.expansion.jobs[job].kind} {plan.expansion.jobs[job].label}")
+    print("next       lwspec retry, or lwspec submit, starts them again")
+    return 0
+
+
+def _stop_here(session: Session, job: str) -> None:
+    """Ask a job's process on this machine to stop at a checkpoint."""
+    for attempt in session.runs.folder(job).attempts():
+        process = attempt.process()
+        if process is not None and attempt.ended() is None and lives(process):
+            os.kill(process["pid"], signal.SIGTERM)

@@ -1,0 +1,126 @@
+"""What runs inside a SLURM allocation: `python -m lwspec.engine.allocation SUBMISSION`.
+
+It runs one pack as the local executor does, in child processes, gives signs of life, and passes
+SLURM's warning on; jobs save a checkpoint, and the allocation asks to be started again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lwspec.engine.evidence import PACKAGE
+from lwspec.engine.job import Job
+from lwspec.engine.local import LocalExecutor, Slots, Tick, gpu_ids
+from lwspec.engine.pack import Pack
+from lwspec.engine.process import this_process
+from lwspec.engine.retry import Retries
+from lwspec.engine.runfolder import Runs, read_json, write_json
+from lwspec.engine.slurm.life import BEAT_S, REQUEUED
+from lwspec.engine.snapshot import digest
+from lwspec.errors import LwspecError, RunFolderError
+
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+"""SLURM's warning before the end of the time or a preemption, and its word to end now."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the pack that this element of the array stands for; 0 when it owes nothing more."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until somebody listens to them
+    submission = Path(arguments[0])
+    intent = read_json(submission / "intent.json")
+    element = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    stem = _start(submission, element)
+    _check_code(intent["code"])
+    outcome = _run(Runs(submission.parent.parent), intent, element, submission / f"{stem}.beat")
+    write_json(
+        submission / f"{stem}.ended.json",
+        {"outcome": outcome, "ended_at": time.time()},
+    )
+    if outcome == REQUEUED:
+        # Fails where SLURM has requeued it by itself, or may not: `submit` then goes on with it.
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], timeout=60)
+    return 0 if outcome == "finished" else 1
+
+
+def _start(submission: Path, element: int) -> str:
+    """Say that this element starts; the stem of its marks, which no other start has."""
+    start = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    while True:
+        stem = f"{element}.{start}"
+        path = submission / f"{stem}.started.json"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            start += 1
+            continue
+        slurm = {key: value for key, value in os.environ.items() if key.startswith("SLURM_")}
+        write_json(path, {"host": socket.gethostname(), "process": this_process(), "slurm": slurm})
+        return stem
+
+
+def _check_code(submitted: str | None) -> None:
+    """Raise RunFolderError where other code than the snapshot was imported."""
+    if submitted is not None and digest(PACKAGE) != submitted:
+        raise RunFolderError(
+            "this is not the code that was submitted",
+            where=str(PACKAGE),
+            remedy="submit again, or submit --no-snapshot to run the code as it is when jobs start",
+        )
+
+
+def _run(runs: Runs, intent: Mapping[str, Any], element: int, beat: Path) -> str:
+    """Run the pack until it owes nothing, fails, or is asked to stop; how it ended."""
+    jobs = tuple(runs.folder(job).job() for job in intent["packs"][element]["jobs"])
+    owing = tuple(job for job in jobs if runs.folder(job.id).owed(job.outputs))
+    if not owing:
+        return "finished"
+    pack = Pack(intent["packs"][element]["id"], owing)
+    slots = Slots(max(job.threads for job in jobs), gpu_ids())
+    retries = Retries.model_validate(intent["retries"])
+    executor = LocalExecutor(runs, [pack], slots, float("inf"), retries, fork=False)
+    warned = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal warned
+        warned |= number == signal.SIGUSR2
+        if not executor.stopped:  # a second signal would kill what is saving its checkpoint
+            executor.stop()
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    last_beat = 0.0
+
+    def observe(tick: Tick) -> None:
+        nonlocal last_beat
+        if time.monotonic() - last_beat > BEAT_S:
+            last_beat = time.monotonic()
+            beat.touch()
+
+    executor.run(observe)
+    return _outcome(runs, owing, executor.stopped, warned)
+
+
+def _outcome(runs: Runs, jobs: Sequence[Job], stopped: bool, warned: bool) -> str:
+    if not any(runs.folder(job.id).owed(job.outputs) for job in jobs):
+        return "finished"
+    if warned:
+        return REQUEUED
+    return "stopped" if stopped else "failed"
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except LwspecError as error:
+        print(f"lwspec: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from None

@@ -1,0 +1,90 @@
+"""The settings of a cluster: a `[cluster.NAME]` table of the spec or of the user's own file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from lwspec.engine.fields import Frozen, Name, Positive
+from lwspec.errors import SpecError, UsageError, nearest
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Cluster(Frozen):
+    """What an allocation asks SLURM for, beside the GPUs and threads that its jobs need."""
+
+    partition: Text | None = None
+    account: Text | None = None
+    qos: Text | None = None
+    constraint: Text | None = None
+    gpu: Text | None = None
+    """The type of GPU, as the cluster's gres names it."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Host memory of one allocation; by default what the spec's two largest models need."""
+    minutes: Positive | None = None
+    """The most that one allocation asks for; what takes longer goes on in the next."""
+    warning_s: Positive = 90
+    """How long before the end a job is told to save a checkpoint: a step and a save."""
+    at_once: Positive = 256
+    """How many allocations of one array may run at once."""
+    modules: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """What `module load` loads before a job starts."""
+    setup: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """Shell lines before a job starts, after the modules."""
+    sbatch: dict[str, str | int | bool] = {}
+    """Further parameters of sbatch, by their long names without dashes in front."""
+    shared_runs: bool = False
+    """True says that the compute nodes see the run folders, whatever the file system."""
+
+
+class _File(Frozen):
+    cluster: dict[Name, Cluster] = {}
+
+
+def user_file() -> Path:
+    """Where a user's own cluster tables lie."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "lwspec" / "clusters.toml"
+
+
+def choose(name: str | None, declared: Mapping[str, Cluster]) -> tuple[str, Cluster]:
+    """The cluster of a name, or the only one; without any, SLURM's own defaults.
+
+    Tables of the spec go before those of the user's file. Raises UsageError for an unknown name or
+    where several are declared and none is named, SpecError for a wrong user file.
+    """
+    known = {**_of_user(user_file()), **declared}
+    if name is None and not known:
+        return "default", Cluster()
+    if name is None and len(known) == 1:
+        return next(iter(known.items()))
+    if name is None:
+        raise UsageError(
+            f"several clusters are declared: {', '.join(known)}", remedy="--cluster NAME"
+        )
+    if name not in known:
+        raise UsageError(
+            f"no cluster {name!r} is declared",
+            nearest=nearest(name, known),
+            remedy=f"a table [cluster.{name}] in the spec or in {user_file()}",
+        )
+    return name, known[name]
+
+
+def _of_user(path: Path) -> Mapping[str, Cluster]:
+    if not path.exists():
+        return {}
+    try:
+        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).cluster
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"cannot be read: {error}", where=str(path)) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SpecError(f"{place}: {first['msg']}", where=str(path)) from None

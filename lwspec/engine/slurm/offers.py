@@ -1,0 +1,225 @@
+"""What a cluster offers, and whether it offers what an array asks: before anything is submitted."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from lwspec.engine.slurm.cluster import Cluster
+from lwspec.errors import ClusterError, nearest
+
+NETWORKED = (
+    "nfs", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "panfs", "afs", "9p", "smb", "cifs",
+    "fuse", "orangefs", "pvfs", "glusterfs", "virtiofs", "juicefs",
+)  # fmt: skip
+"""File systems that several nodes may share, by how their names begin."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition and what its nodes have."""
+
+    name: str
+    default: bool
+    minutes: int | None
+    """The longest job; None without a limit."""
+    gpus: frozenset[tuple[str | None, int]]
+    """Types and numbers of GPUs that a node has; None where the type has no name."""
+    cpus: int
+    memory_mb: int
+    hosts: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What one cluster offers this user."""
+
+    partitions: tuple[Partition, ...]
+    accounts: tuple[str, ...] | None
+    """None where there is no accounting, or it does not say."""
+    most_elements: int
+    """Of one array."""
+
+    def partition(self, name: str | None) -> Partition:
+        """The partition of a name, or the default one. Raises ClusterError."""
+        names = [partition.name for partition in self.partitions]
+        for partition in self.partitions:
+            if partition.name == name or (name is None and partition.default):
+                return partition
+        if name is None:
+            raise ClusterError(
+                "the cluster has no default partition",
+                remedy=f"set partition to one of {', '.join(names)}",
+            )
+        raise ClusterError(
+            f"the cluster has no partition {name!r}",
+            nearest=nearest(name, names),
+            remedy=f"partitions here: {', '.join(names)}",
+        )
+
+
+def ask() -> Offers:
+    """Ask sinfo, scontrol and, where there is accounting, sacctmgr. Raises ClusterError."""
+    if shutil.which("sbatch") is None:
+        raise ClusterError(
+            "sbatch is not here: this is no machine of a SLURM cluster",
+            remedy="lwspec submit --executor local, or submit from a login node",
+        )
+    nodes = _run(["sinfo", "--noheader", "--exact", "--Node", "--format", "%P|%l|%G|%c|%m|%n"])
+    config = _run(["scontrol", "show", "config"])
+    most = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
+    partitions: dict[str, Partition] = {}
+    for line in nodes.splitlines():
+        partition = _partition(line)
+        known = partitions.get(partition.name)
+        partitions[partition.name] = _widest(known, partition) if known else partition
+    return Offers(
+        tuple(partitions.values()),
+        _accounts() if "accounting_storage/slurmdbd" in config else None,
+        int(most[1]) if most else 1001,
+    )
+
+
+def _partition(line: str) -> Partition:
+    """One line of sinfo: partition, time limit, gres, CPUs, memory, host."""
+    name, limit, gres, cpus, memory, host = line.split("|")
+    return Partition(
+        name.rstrip("*"),
+        name.endswith("*"),
+        in_minutes(limit),
+        frozenset(gpus_of(gres)),
+        int(cpus.rstrip("+")),
+        int(memory.rstrip("+")),
+        frozenset([host]),
+    )
+
+
+def _widest(one: Partition, other: Partition) -> Partition:
+    return Partition(
+        one.name,
+        one.default,
+        one.minutes,
+        one.gpus | other.gpus,
+        max(one.cpus, other.cpus),
+        max(one.memory_mb, other.memory_mb),
+        one.hosts | other.hosts,
+    )
+
+
+def in_minutes(limit: str) -> int | None:
+    """SLURM's `days-hours:minutes:seconds` in whole minutes; None for `infinite`."""
+    if not re.fullmatch(r"[\d:-]+", limit):
+        return None
+    days, _, rest = limit.rpartition("-")
+    hours, minutes, _ = ([0, 0, 0] + [int(part) for part in rest.split(":")])[-3:]
+    return int(days or 0) * 1440 + hours * 60 + minutes
+
+
+def gpus_of(gres: str) -> set[tuple[str | None, int]]:
+    """`gpu:h200:4(S:0-1),gpu:2` as types and numbers."""
+    found = re.findall(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
+    return {(kind or None, int(number)) for kind, number in found}
+
+
+def _accounts() -> tuple[str, ...] | None:
+    user = pwd.getpwuid(os.getuid()).pw_name
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}"]
+    lines = _run([*command, "format=account"]).split()
+    return tuple(sorted(set(lines))) or None
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClusterError(f"{command[0]} does not answer: {error}") from None
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise ClusterError(
+            f"{command[0]} does not answer: {said[-1] if said else 'no reason given'}",
+            remedy="try it by hand; then the same command again",
+        )
+    return done.stdout
+
+
+def check(cluster: Cluster, offers: Offers, gpus: int, threads: int) -> None:
+    """Raise ClusterError where the cluster does not offer what is asked."""
+    partition = offers.partition(cluster.partition)
+    if cluster.account and offers.accounts and cluster.account not in offers.accounts:
+        raise ClusterError(
+            f"you have no account {cluster.account!r} on this cluster",
+            nearest=nearest(cluster.account, offers.accounts),
+            remedy=f"accounts of yours: {', '.join(offers.accounts)}",
+        )
+    if cluster.minutes and partition.minutes and cluster.minutes > partition.minutes:
+        raise ClusterError(
+            f"{cluster.minutes} minutes are asked for; the partition {partition.name!r} allows "
+            f"{partition.minutes}",
+            remedy=f"set minutes to at most {partition.minutes}",
+        )
+    if threads > partition.cpus:
+        raise ClusterError(
+            f"{threads} threads are asked for; the largest node of {partition.name!r} has "
+            f"{partition.cpus}",
+            remedy=f"set resources.threads to at most {partition.cpus}",
+        )
+    if cluster.memory_gb and cluster.memory_gb * 1024 > partition.memory_mb:
+        most = partition.memory_mb / 1024
+        raise ClusterError(
+            f"{cluster.memory_gb:g} GB are asked for; the largest node of {partition.name!r} has "
+            f"{most:.1f}",
+            remedy=f"set memory_gb to at most {most:.1f}",
+        )
+    _check_gpus(cluster, partition, gpus)
+
+
+def _check_gpus(cluster: Cluster, partition: Partition, gpus: int) -> None:
+    if not gpus:
+        return
+    there = sorted(f"{number} {kind or 'of no named type'}" for kind, number in partition.gpus)
+    fitting = [
+        number for kind, number in partition.gpus if cluster.gpu is None or kind == cluster.gpu
+    ]
+    if gpus > max(fitting, default=0):
+        kinds = {kind for kind, _ in partition.gpus if kind}
+        raise ClusterError(
+            f"{gpus} GPU {cluster.gpu or ''} are asked for; no node of {partition.name!r} has them",
+            nearest=nearest(cluster.gpu, kinds) if cluster.gpu else None,
+            remedy=f"GPUs a node here: {', '.join(there) or 'none'}",
+        )
+
+
+def check_shared(cluster: Cluster, partition: Partition, runs: Path, mounts: str) -> None:
+    """Raise ClusterError for run folders on a file system that other nodes cannot see.
+
+    `mounts` is the text of /proc/mounts.
+    """
+    here = {socket.gethostname(), socket.gethostname().partition(".")[0], "localhost"}
+    if cluster.shared_runs or partition.hosts <= here:
+        return
+    kinds = {point: kind for _, point, kind, *_ in map(str.split, mounts.splitlines())}
+    place = _mount_of(runs.resolve(), kinds)
+    if kinds[place].startswith(NETWORKED):
+        return
+    shared = sorted(p for p, kind in kinds.items() if kind.startswith(NETWORKED))
+    raise ClusterError(
+        f"the run folders lie on {place} ({kinds[place]}), which other nodes do not see",
+        where=str(runs.resolve()),
+        remedy="--runs on a shared file system"
+        + (f" ({', '.join(shared[:4])})" if shared else "")
+        + ", or shared_runs = true in the cluster's table if they do see it",
+    )
+
+
+def _mount_of(path: Path, points: Collection[str]) -> str:
+    for parent in (path, *path.parents):
+        if str(parent) in points:
+            return str(parent)
+    return "/"

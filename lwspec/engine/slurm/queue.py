@@ -1,0 +1,64 @@
+"""What squeue and sacct say, one call each."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One array element as the cluster lists it."""
+
+    id: str
+    """The array's id and the element's index: 1234_5."""
+    name: str
+    state: str
+
+
+def squeue() -> list[Listed] | None:
+    """This user's jobs that wait, run or ended of late, by element; None where nobody answers."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    return _listed(
+        ["squeue", "--noheader", "--array", "--states=all", "--user", user, "--format=%i|%j|%T"]
+    )
+
+
+def sacct(names: Collection[str], since: float) -> list[Listed] | None:
+    """Jobs of these names since a time; None where there is no accounting."""
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+    return _listed(
+        [
+            "sacct", "--allocations", "--noheader", "--parsable2", "--starttime", start,
+            "--name", ",".join(sorted(names)), "--format", "JobID,JobName,State",
+        ]
+    )  # fmt: skip
+
+
+def _listed(command: list[str]) -> list[Listed] | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    rows = (line.split("|") for line in done.stdout.splitlines())
+    return [
+        Listed(element, name, state)
+        for job, name, state in (row for row in rows if len(row) == 3)
+        for element in elements(job)
+    ]
+
+
+def elements(job: str) -> list[str]:
+    """`12_[0-2,7%4]`, as sacct prints what was cancelled while it waited, by element."""
+    array_id, bracket, listed = job.partition("_[")
+    if not bracket:
+        return [job]
+    parts = listed.rstrip("]").partition("%")[0].split(",")
+    ranges = [(part.partition("-")[0], part.rpartition("-")[2]) for part in parts]
+    return [f"{array_id}_{n}" for first, last in ranges for n in range(int(first), int(last) + 1)]

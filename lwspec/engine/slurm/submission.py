@@ -1,0 +1,100 @@
+"""Submissions on disk: an array of allocations, from the intent to each one's end.
+
+    runs/submissions/<name>/intent.json         members and parameters, before sbatch is called
+        slurm.json                              the array's id, once it is known
+        <element>.<start>.started.json          by the allocation: where it runs
+        <element>.<start>.beat                  touched while it lives
+        <element>.<start>.ended.json            how it ended
+
+The name is also the job's name in SLURM, so that what was submitted and not recorded is found.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lwspec.engine.runfolder import Runs, read_json, write_json
+from lwspec.engine.slurm.life import Marks
+
+_MARK = re.compile(r"(\d+)\.(\d+)\.(started\.json|beat|ended\.json)")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One array, by its folder."""
+
+    path: Path
+    intent: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of its job in SLURM."""
+        return self.path.name
+
+    @property
+    def elements(self) -> list[tuple[str, ...]]:
+        """The jobs of each element's pack."""
+        return [tuple(pack["jobs"]) for pack in self.intent["packs"]]
+
+    def array_id(self) -> str | None:
+        """The id that SLURM gave it, where it was recorded."""
+        path = self.path / "slurm.json"
+        return str(read_json(path)["array_id"]) if path.exists() else None
+
+    def record_id(self, array_id: str) -> None:
+        """Write down the id that SLURM gave it."""
+        write_json(self.path / "slurm.json", {"array_id": array_id, "recorded_at": time.time()})
+
+    def marks(self) -> dict[int, Marks]:
+        """What each element left behind, of its newest start."""
+        newest: dict[int, dict[str, Any]] = {}
+        for path in self.path.iterdir():
+            match = _MARK.fullmatch(path.name)
+            if match is None:
+                continue
+            element, start, what = int(match[1]), int(match[2]), match[3]
+            seen = newest.setdefault(element, {"start": -1})
+            if start > seen["start"]:
+                seen.clear()
+                seen["start"] = start
+            if start == seen["start"]:
+                seen[what] = path
+        submitted = self.array_id() is not None
+        return {
+            element: _marks(newest.get(element, {}), self.intent["intended_at"], submitted)
+            for element in range(len(self.intent["packs"]))
+        }
+
+
+def _marks(seen: Mapping[str, Any], intended_at: float, submitted: bool) -> Marks:
+    started, beat, ended = (seen.get(what) for what in ("started.json", "beat", "ended.json"))
+    return Marks(
+        intended_at,
+        submitted,
+        started.stat().st_mtime if started else None,
+        beat.stat().st_mtime if beat else None,
+        str(read_json(ended)["outcome"]) if ended else None,
+    )
+
+
+def intend(runs: Runs, spec: str, intent: Mapping[str, Any]) -> Submission:
+    """Write down what is about to be submitted, under a name of its own."""
+    path = runs.path / "submissions" / f"{spec}-{secrets.token_hex(5)}"
+    whole = {**intent, "spec": spec, "intended_at": time.time()}
+    write_json(path / "intent.json", whole)
+    return Submission(path, whole)
+
+
+def submissions(runs: Runs) -> Iterator[Submission]:
+    """Every submission, oldest first."""
+    found = [
+        Submission(path.parent, read_json(path))
+        for path in (runs.path / "submissions").glob("*/intent.json")
+    ]
+    yield from sorted(found, key=lambda each: float(each.intent["intended_at"]))

@@ -1,0 +1,238 @@
+"""What is decided about SLURM without SLURM: states, arrays, sbatch's text, retries, offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lwspec.engine.due import due
+from lwspec.engine.job import Job
+from lwspec.engine.pack import Pack
+from lwspec.engine.retry import Retries, again
+from lwspec.engine.slurm import sbatch
+from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
+from lwspec.engine.slurm.cluster import Cluster, choose
+from lwspec.engine.slurm.life import (
+    ENDED,
+    GRACE_S,
+    PENDING,
+    REQUEUED,
+    SBATCH_S,
+    Life,
+    Marks,
+    life,
+)
+from lwspec.engine.slurm.life import Cluster as Told
+from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of, in_minutes
+from lwspec.engine.slurm.queue import elements
+from lwspec.engine.states import State
+from lwspec.errors import ClusterError, UsageError
+
+GOLDEN = Path(__file__).parent / "golden"
+SLURM_STATES = (
+    "BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY "
+    "PENDING PREEMPTED RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED RESIZING REVOKED "
+    "SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED TIMEOUT POWER_UP_NODE"
+).split()
+
+
+def marks(**changes: object) -> Marks:
+    return Marks(**{"intended_at": 1000.0, "submitted": True, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SLURM_STATES)
+def test_a_state_is_final_only_if_it_is_known_to_be(name: str) -> None:
+    alive = Life.QUEUED if name in PENDING else Life.RUNNING
+    unknown = Life.LOST
+    for told, otherwise in ((Told(True, queue=name), alive), (Told(True, account=name), unknown)):
+        expected = Life.ENDED if name in ENDED else otherwise
+        assert life(marks(), told, 1e6)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "after_s", "expected"),
+    [
+        # squeue goes before sacct, which still says so of a job that was requeued
+        ({}, Told(True, "PENDING", "NODE_FAIL"), 1e6, (Life.QUEUED, None)),
+        ({"ended": REQUEUED}, Told(True, "RUNNING", "PREEMPTED"), 1, (Life.RUNNING, None)),
+        ({"ended": "finished"}, Told(True), 1, (Life.ENDED, "finished")),
+        ({"ended": REQUEUED}, Told(True), 1e6, (Life.ENDED, REQUEUED)),
+        ({"ended": REQUEUED}, Told(False), 1e6, (Life.QUEUED, None)),
+        ({}, Told(True, None, "CANCELLED by 0"), 1, (Life.ENDED, "cancelled")),
+        ({"started_at": 1000.0}, Told(True, None, "OUT_OF_MEMORY"), 1,
+         (Life.ENDED, "out of host memory")),
+        # nobody knows it: alive while it was heard of lately, then lost
+        ({}, Told(True), GRACE_S - 1, (Life.QUEUED, None)),
+        ({}, Told(True), GRACE_S + 1, (Life.LOST, None)),
+        ({"started_at": 1000.0, "beat_at": 1100.0}, Told(True), GRACE_S + 1, (Life.RUNNING, None)),
+        ({"started_at": 1000.0, "beat_at": 1100.0}, Told(True), GRACE_S + 101, (Life.LOST, None)),
+        # squeue does not answer: as it was
+        ({}, Told(False), 1e6, (Life.QUEUED, None)),
+        ({"started_at": 1000.0}, Told(False), 1e6, (Life.RUNNING, None)),
+        # the submitter was killed around sbatch
+        ({"submitted": False}, Told(True), SBATCH_S - 1, (Life.QUEUED, None)),
+        ({"submitted": False}, Told(True), SBATCH_S + 1, (Life.ENDED, "not submitted")),
+        ({"submitted": False, "started_at": 1000.0}, Told(True), 1, (Life.RUNNING, None)),
+    ],
+)  # fmt: skip
+def test_three_sources_make_one_state(
+    given: dict[str, object], told: Told, after_s: float, expected: tuple[Life, str | None]
+) -> None:
+    assert life(marks(**given), told, 1000.0 + after_s) == expected
+
+
+def job(name: str, *inputs: str, gpus: int = 0, kind: str = "evaluate") -> Job:
+    reads = {source: ("result",) for source in inputs}
+    return Job(
+        name, kind, "x", {}, {source: source for source in inputs}, ("result",), name, reads,
+        gpus=gpus,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def pack(*jobs: Job) -> Pack:
+    return Pack(f"pack-{jobs[0].id}", jobs)
+
+
+def test_packs_of_one_kind_and_one_dependency_share_an_array() -> None:
+    data, states = pack(job("data")), pack(job("states", "data", gpus=1))
+    fits = [pack(job(f"fit{n}", "data", "states", gpus=1)) for n in range(5)]
+    made = list(arrays([*fits, states, data], {}, most=3))
+    assert [[p.jobs[0].id for p in array.packs] for array in made] == [
+        ["data"], ["states"], ["fit0", "fit1", "fit2"], ["fit3", "fit4"],
+    ]  # fmt: skip
+    assert made[1].after == {"pack-data"}
+    assert made[2].after == {"pack-data", "pack-states"}
+
+
+def test_a_pack_waits_for_what_slurm_has_already() -> None:
+    (array,) = arrays([pack(job("fit", "data", "done"))], {"data": "77_3"}, most=10)
+    assert array.after == {"77_3"}
+
+
+def test_the_time_limit_is_what_the_longest_pack_is_allowed() -> None:
+    array = Array((pack(job("a")), pack(job("b"), job("c", "b"))), frozenset())
+    assert minutes(array, {"a": 60, "b": 300, "c": 301}, None) == 11 + 5
+    assert minutes(array, {"a": 60, "b": 300, "c": 301}, 10) == 10
+
+
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_the_text_that_sbatch_is_given(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/opt/python")
+    monkeypatch.setattr(Path, "resolve", lambda path: path)
+    folder = Path("/shared/it's/submissions/final-1f")
+    cluster = Cluster() if name == "plain" else Cluster(
+        partition="long", account="lab", qos="high", constraint="nvlink", gpu="h200",
+        memory_gb=62.5, minutes=600, warning_s=120, at_once=4, modules=("cuda/12.4",),
+        setup=("ulimit -n 4096",), sbatch={"exclude": "n[1-2]", "no-kill": True},
+    )  # fmt: skip
+    gpus = 0 if name == "plain" else 2
+    kind = "evaluate" if name == "plain" else "latency"
+    array = Array((pack(job("a", gpus=gpus, kind=kind)), pack(job("b", gpus=gpus))), frozenset())
+    after = [] if name == "plain" else ["100_0", "100_1"]
+    asked = parameters(array, cluster, "final-1f", after, 35)
+    text = sbatch.text(asked, len(array.packs), folder)
+    assert text == (GOLDEN / f"{name}.sbatch").read_text()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], True),
+        (["stopped"] * 9, True),
+        (["finished"], True),
+        ([None] * 3, True),
+        ([None] * 4, False),
+        ([None, None, None, "stopped", None], True),
+        (["code"], False),
+        (["bad data"], False),
+        (["allowance"], False),
+        (["network", "network"], True),
+        (["network"] * 3, False),
+    ],
+)
+def test_what_is_tried_again_by_itself(outcomes: list[str | None], expected: bool) -> None:
+    assert again(outcomes, Retries()) is expected
+
+
+def test_what_is_due() -> None:
+    jobs = [
+        job("done"), job("running", "done"), job("failed", "done"), job("lost", "done"),
+        job("cancelled", "done"), job("after_running", "running"), job("after_failed", "failed"),
+        job("after_lost", "lost"), job("after_cancelled", "cancelled"),
+    ]  # fmt: skip
+    states = {each.id: State.WAITING for each in jobs} | {
+        "done": State.DONE, "running": State.RUNNING, "failed": State.FAILED,
+        "lost": State.LOST, "cancelled": State.CANCELLED, "after_failed": State.BLOCKED,
+    }  # fmt: skip
+    outcomes = {"failed": ["code"], "lost": [None]}
+    found = due(jobs, states, lambda name: outcomes[name], Retries())
+    assert found == {"lost", "after_running", "after_lost"}
+    assert "after_failed" in due(jobs, states, lambda name: outcomes[name], Retries(code=1))
+
+
+def offers(*hosts: str) -> Offers:
+    low = Partition(
+        "low", True, 120, frozenset({("a100", 4), ("h200", 2)}), 8, 64_000, frozenset(hosts)
+    )
+    return Offers((low,), ("physics", "biology"), 1001)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "gpus", "said"),
+    [
+        (Cluster(partition="lwo"), 0, "did you mean: low"),
+        (Cluster(account="phisics"), 0, "did you mean: physics"),
+        (Cluster(minutes=121), 0, "set minutes to at most 120"),
+        (Cluster(memory_gb=100), 0, "set memory_gb to at most 62.5"),
+        (Cluster(gpu="h100"), 1, "GPUs a node here: 2 h200, 4 a100"),
+        (Cluster(gpu="h200"), 4, "no node of 'low' has them"),
+    ],
+)
+def test_what_is_not_offered_is_refused_with_what_is(
+    cluster: Cluster, gpus: int, said: str
+) -> None:
+    with pytest.raises(ClusterError) as raised:
+        check(cluster, offers("n1"), gpus, 1)
+    assert said in str(raised.value)
+    check(Cluster(gpu="a100", account="biology", minutes=120), offers("n1"), 4, 8)
+
+
+MOUNTS = "/dev/sda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\nhome:/x /home nfs4 rw 0 0\n"
+
+
+def test_run_folders_must_lie_where_other_nodes_see_them() -> None:
+    partition = offers("n1", "n2").partition(None)
+    with pytest.raises(ClusterError, match="which other nodes do not see"):
+        check_shared(Cluster(), partition, Path("/tmp/x/runs"), MOUNTS)
+    check_shared(Cluster(), partition, Path("/home/me/runs"), MOUNTS)
+    check_shared(Cluster(shared_runs=True), partition, Path("/tmp/x/runs"), MOUNTS)
+
+
+def test_limits_and_gres_are_read_as_slurm_writes_them() -> None:
+    assert [in_minutes(t) for t in ("infinite", "30:00", "2:00:00", "1-01:00:00")] == [
+        None, 30, 120, 1500,
+    ]  # fmt: skip
+    assert gpus_of("gpu:h200:4(S:0-1),craynetwork:2") == {("h200", 4)}
+    assert gpus_of("gpu:2") == {(None, 2)}
+    assert gpus_of("(null)") == set()
+    assert elements("12_3") == ["12_3"]
+    assert elements("12_[0-2,7%4]") == ["12_0", "12_1", "12_2", "12_7"]
+
+
+def test_a_cluster_is_chosen_by_name_from_the_spec_and_the_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert choose(None, {}) == ("default", Cluster())
+    (tmp_path / "lwspec").mkdir()
+    (tmp_path / "lwspec/clusters.toml").write_text('[cluster.home]\npartition = "a"\n')
+    assert choose(None, {})[1].partition == "a"
+    assert choose("home", {"home": Cluster(partition="b")})[1].partition == "b"
+    with pytest.raises(UsageError, match="several clusters"):
+        choose(None, {"work": Cluster()})
+    with pytest.raises(UsageError) as raised:
+        choose("hom", {})
+    assert "did you mean: home" in str(raised.value)

@@ -1,0 +1,344 @@
+"""Jobs on a real SLURM, through everything that it does to them, with and without accounting."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import time
+
+import pytest
+from slurm.cluster import running, until
+from slurm.fixtures import ROOT, SlurmProject
+
+from lwspec.engine.runfolder import read_json
+
+pytestmark = pytest.mark.slurm
+DATA = ("--only", "data*")
+
+
+def recorded(project: SlurmProject) -> list[tuple[str, str]]:
+    """Every output in results.db, once for each time that it is recorded."""
+    with sqlite3.connect(project.folder / "results.db") as connection:
+        return list(connection.execute("SELECT job, output FROM outputs"))
+
+
+def test_plain_jobs_and_their_dependencies_end_done(slurm: SlurmProject) -> None:
+    slurm.submit("--wait")
+    assert set(slurm.counts()) == {"done"}
+    found = recorded(slurm)
+    assert len(found) == len(set(found)) == 3
+    assert "everything is done" in slurm.submit()
+
+
+def test_a_job_that_raises_fails_and_blocks_what_needs_it(slurm: SlurmProject) -> None:
+    slurm.control(data={"do": "raise"})
+    out = slurm.submit("--wait", status=1)
+    assert "this job was told to fail" in out
+    assert slurm.state("data") == "failed"
+    assert slurm.state("no_message") == "blocked"
+    assert "this job was told to fail" in slurm.run("logs", "data")
+    slurm.control()
+    slurm.run("retry", "--executor", "slurm", "--yes", "--wait")
+    assert set(slurm.counts()) == {"done"}
+    assert len(slurm.attempts("data")) == 2
+
+
+@pytest.mark.parametrize("way", ["kill", "exit"])
+def test_a_job_that_dies_without_a_word_is_tried_again_then_failed(
+    slurm: SlurmProject, way: str
+) -> None:
+    slurm.control(data={"do": way})
+    slurm.submit("--wait", *DATA, status=1)
+    assert slurm.attempts("data") == [{}] * 4
+    slurm.control()
+    slurm.run("retry", "--executor", "slurm", "--yes", "--wait", *DATA)
+    assert slurm.state("data") == "done"
+
+
+def test_a_running_and_a_pending_job_are_cancelled_from_outside_and_go_on(
+    slurm: SlurmProject,
+) -> None:
+    slurm.control(data={"seconds": 30})
+    slurm.submit()
+    slurm.until_counting("data")
+    for label in ("data", "no_message"):
+        slurm.cluster.run("scancel", slurm.slurm_id(label))
+    until(lambda: not {"running", "queued"} & set(slurm.counts()), 60)
+    assert slurm.state("data") == "interrupted"
+    slurm.control()
+    slurm.submit("--wait")
+    assert set(slurm.counts()) == {"done"}
+    assert resumed_from(slurm) > 0
+
+
+def test_lwspec_cancel_stops_jobs_until_they_are_retried(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 30})
+    slurm.submit()
+    slurm.until_counting("data")
+    assert "cancelled  prepare data" in slurm.run("cancel")
+    until(lambda: slurm.state("data") == "cancelled", 60)
+    slurm.run("status", "small.toml", "--watch", status=None)
+    assert slurm.state("data") == "cancelled"
+    slurm.control()
+    slurm.run("retry", "--executor", "slurm", "--yes", "--wait")
+    assert set(slurm.counts()) == {"done"}
+
+
+def resumed_from(project: SlurmProject, label: str = "data") -> int:
+    (taken,) = (project.folder_of(label) / "taken").glob("*.json")
+    return int(read_json(taken)["facts"]["resumed_from"])
+
+
+def test_scontrol_requeue_runs_it_again(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 3})
+    slurm.submit(*DATA)
+    slurm.until_counting("data")
+    slurm.cluster.run("scontrol", "requeue", slurm.slurm_id("data"))
+    slurm.submit("--wait", *DATA)
+    assert slurm.state("data") == "done"
+    assert len(slurm.attempts("data")) >= 2
+    assert len(recorded(slurm)) == 1
+
+
+@pytest.mark.parametrize("partition", ["grace", "low", "gone"])
+def test_a_preempted_job_goes_on_from_its_checkpoint(
+    accounted: SlurmProject, partition: str
+) -> None:
+    slurm = accounted
+    slurm.change('partition = "low"', f'partition = "{partition}"')
+    slurm.control(data={"seconds": 12})
+    waiting = slurm.start("submit", "small.toml", "--executor", "slurm", "--yes", "--wait", *DATA)
+    until(lambda: list((slurm.folder / "runs/submissions").glob("*/slurm.json")), 60)
+    slurm.until_counting("data")
+    time.sleep(2)
+    slurm.cluster.run(
+        "sbatch", "--partition", "high", "--nodes", "4", "--exclusive", "--output", "/dev/null",
+        "--wrap", "sleep 3",
+    )  # fmt: skip
+    out, err = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, out + err
+    assert resumed_from(slurm) > 0
+    assert slurm.attempts("data")[0]["outcome"] == "stopped"
+    assert len(recorded(slurm)) == 1
+
+
+def test_the_time_limit_is_met_with_a_checkpoint_and_a_requeue(accounted: SlurmProject) -> None:
+    slurm = accounted
+    slurm.change("minutes = 10", "minutes = 1")
+    slurm.control(data={"seconds": 60})
+    slurm.submit("--wait", *DATA)
+    assert resumed_from(slurm) > 0
+    assert {end["outcome"] for end in slurm.attempts("data")} == {"stopped", "finished"}
+
+
+def test_children_of_a_job_do_not_answer_for_it(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 8, "fork": True})
+    slurm.submit(*DATA)
+    pid = slurm.until_counting("data")
+    slurm.cluster.run("scancel", "--signal", "USR2", slurm.slurm_id("data"))
+    slurm.submit("--wait", *DATA)
+    assert not running(pid)
+    assert len(slurm.attempts("data")) == 2
+    assert resumed_from(slurm) > 0
+
+
+def test_a_node_that_fails_gives_its_job_back(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 6})
+    slurm.submit(*DATA)
+    slurm.until_counting("data")
+    node = slurm.cluster.run("squeue", "-h", "-o", "%N").split()[0]
+    slurm.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    slurm.submit("--wait", *DATA)
+    assert slurm.state("data") == "done"
+    assert len(recorded(slurm)) == 1
+
+
+def test_a_slurmd_that_restarts_costs_nothing(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 6})
+    slurm.submit(*DATA)
+    slurm.until_counting("data")
+    node = slurm.cluster.run("squeue", "-h", "-o", "%N").split()[0]
+    os.kill(slurm.cluster.pid(f"slurmd-{node}"), signal.SIGKILL)
+    time.sleep(1)
+    slurm.cluster.node(node)
+    slurm.submit("--wait", *DATA)
+    assert len(slurm.attempts("data")) == 1
+
+
+def test_two_copies_of_a_job_are_two_attempts_and_one_is_taken(slurm: SlurmProject) -> None:
+    """The slurmd of a node dies for good: the job starts elsewhere, the old process lives on."""
+    slurm.control(data={"seconds": 60})
+    slurm.submit(*DATA)
+    old = slurm.until_counting("data")
+    node = slurm.cluster.run("squeue", "-h", "-o", "%N").split()[0]
+    os.kill(slurm.cluster.pid(f"slurmd-{node}"), signal.SIGKILL)
+    new = slurm.until_counting("data", attempt=2)
+    assert running(old) and running(new)
+    slurm.submit("--wait", *DATA)
+    until(lambda: not running(old) and not running(new), 90)
+    slurm.run("status", "small.toml", "--rescan", status=None)
+    assert len(recorded(slurm)) == 1
+    assert len(list(slurm.folder_of("data").glob("attempt-*/outputs/*.json"))) == 2
+
+
+def test_a_controller_that_is_away_is_waited_for(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 5})
+    slurm.submit(*DATA)
+    slurm.until_counting("data")
+    os.kill(slurm.cluster.pid("slurmctld"), signal.SIGTERM)
+    until(lambda: not running(slurm.cluster.pid("slurmctld")))
+    assert slurm.state("data") in ("running", "queued", "done")
+    slurm.cluster.controller()
+    slurm.submit("--wait", *DATA)
+    assert slurm.state("data") == "done"
+    assert len(recorded(slurm)) == 1
+
+
+def test_an_id_that_was_not_recorded_is_found_and_nothing_is_submitted_twice(
+    slurm: SlurmProject,
+) -> None:
+    """As after a `kill -9` of the submitter between sbatch and the record of its answer."""
+    slurm.control(data={"seconds": 15})
+    slurm.submit(*DATA)
+    slurm.until_counting("data")
+    (record,) = (slurm.folder / "runs/submissions").glob("*/slurm.json")
+    before = read_json(record)["array_id"]
+    record.unlink()
+    assert "nothing to start: 1 jobs" in slurm.submit(*DATA)
+    assert read_json(record)["array_id"] == before
+    assert len(list((slurm.folder / "runs/submissions").iterdir())) == 1
+
+
+def test_an_intent_that_never_reached_slurm_is_submitted_again(slurm: SlurmProject) -> None:
+    slurm.submit("--wait", *DATA)
+    (record,) = (slurm.folder / "runs/submissions").glob("*/slurm.json")
+    record.unlink()
+    for path in record.parent.glob("0.*"):
+        path.unlink()
+    slurm.cluster.run("scontrol", "update", "jobid=0", check=False)
+    taken = next((slurm.folder_of("data") / "taken").iterdir())
+    taken.unlink()
+    for path in slurm.folder_of("data").glob("attempt-*/outputs/*"):
+        path.unlink()
+    slurm.run("status", "small.toml", "--rescan", status=None)
+    slurm.submit("--wait", *DATA)
+    assert slurm.state("data") == "done"
+
+
+@pytest.mark.parametrize("moment_s", [0.3, 0.8, 1.2, 1.6, 2.0, 2.5])
+def test_ctrl_c_at_any_moment_of_submit(slurm: SlurmProject, moment_s: float) -> None:
+    slurm.write(30)
+    slurm.control(data={"seconds": 1})
+    process = slurm.start("submit", "small.toml", "--executor", "slurm", "--yes", *DATA)
+    time.sleep(moment_s)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    slurm.submit("--wait", *DATA)
+    assert slurm.counts()["done"] == 30
+    found = recorded(slurm)
+    assert len(found) == len(set(found)) == 30
+    assert all(len(slurm.attempts(f"data t{n:04d}")) == 1 for n in range(30))
+    assert not slurm.cluster.run("squeue", "-h").strip()
+
+
+def test_queued_jobs_run_the_code_that_was_submitted(slurm: SlurmProject) -> None:
+    """The copy is what jobs import; a job whose copy was changed refuses to run."""
+    slurm.control(data={"seconds": 1})
+    slurm.submit("--wait", *DATA)
+    (code,) = (slurm.folder / "runs/code").iterdir()
+    started = read_json(slurm.folder_of("data") / "attempt-1/started.json")
+    assert started["evidence"]["git_sha"] == read_json(code / "code.json")["git_sha"]
+    (code / "lwspec/__init__.py").write_text('__version__ = "edited"\n')
+    slurm.submit("--wait", status=1)
+    assert slurm.state("no_message") != "done"
+    (log,) = {
+        path.read_text()
+        for path in (slurm.folder / "runs/submissions").glob("*/*_log.out")
+        if "not the code" in path.read_text()
+    }
+    assert "submit --no-snapshot" in log
+    slurm.submit("--wait", "--no-snapshot")
+    assert set(slurm.counts()) == {"done"}
+
+
+def test_one_status_asks_squeue_and_sacct_once(slurm: SlurmProject) -> None:
+    slurm.write(40)
+    slurm.control(data={"seconds": 20})
+    slurm.submit(*DATA)
+    shims = slurm.folder / "shims"
+    shims.mkdir()
+    for name in ("squeue", "sacct", "scontrol", "sinfo"):
+        real = slurm.cluster.run("which", name).strip()
+        path = shims / name
+        path.write_text(f'#!/bin/sh\necho {name} >> {shims}/calls\nexec {real} "$@"\n')
+        path.chmod(0o755)
+    environment = slurm.environment
+    environment["PATH"] = f"{shims}:{environment['PATH']}"
+    os.environ["PATH"], before = environment["PATH"], os.environ["PATH"]
+    try:
+        slurm.run("status", "small.toml", status=None)
+    finally:
+        os.environ["PATH"] = before
+    calls = (shims / "calls").read_text().split()
+    assert sorted(set(calls)) in (["squeue"], ["sacct", "squeue"])
+    assert len(calls) == len(set(calls))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('partition = "low"', 'partition = "hihg"', "did you mean: high"),
+        ("minutes = 10", "minutes = 500", "allows 120"),
+        ("memory_gb = 0.2", "memory_gb = 900.0", "set memory_gb to at most 7.8"),
+        ("gpus = 0\n", "gpus = 3\n", "GPUs a node here: 2 of no named type"),
+        ("gpus = 0\n", "gpus = 1\n", ""),
+        ("minutes = 10", 'minutes = "0-00:02:00"', "minutes"),
+        ('partition = "low"', 'partition = "low"\ngpu = "h900"', ""),
+    ],
+)
+def test_what_the_cluster_does_not_offer_is_refused_before_submission(
+    accounted: SlurmProject, old: str, new: str, said: str
+) -> None:
+    accounted.change(old, new)
+    if not said:
+        assert "#SBATCH" in accounted.submit("--dry-run")
+        return
+    assert said in accounted.submit(status=2)
+    assert not (accounted.folder / "runs/submissions").exists()
+    assert not accounted.cluster.run("squeue", "-h").strip()
+
+
+def test_a_wrong_account_is_refused_with_those_there_are(accounted: SlurmProject) -> None:
+    accounted.cluster.run("sacctmgr", "-i", "add", "account", "physics", check=False)
+    accounted.cluster.run("sacctmgr", "-i", "add", "user", "root", "account=physics", check=False)
+    accounted.change('partition = "low"', 'partition = "low"\naccount = "phisics"')
+    assert "did you mean: physics" in accounted.submit(status=2)
+
+
+def test_the_quickstart_gives_the_predictions_that_it_gives_here(
+    accounted: SlurmProject,
+) -> None:
+    accounted.real = True
+    for name in ("quickstart.toml", "paper.tex"):
+        shutil.copy(ROOT / "specs" / name, accounted.folder)
+    submit = ("submit", "quickstart.toml", "--yes")
+    accounted.run(*submit, "--executor", "slurm", "--wait", timeout=900)
+    accounted.run(*submit, "--runs", "here", "--db", "here.db", timeout=600)
+    folders = [sorted((accounted.folder / runs).glob("evaluate-*")) for runs in ("runs", "here")]
+    assert [path.name for path in folders[0]] == [path.name for path in folders[1]]
+    for there, here in zip(*folders, strict=True):
+        predictions = "attempt-1/predictions/test.parquet"
+        assert (there / predictions).read_bytes() == (here / predictions).read_bytes()
+
+
+def test_two_thousand_jobs_are_cut_to_the_clusters_limit(slurm: SlurmProject) -> None:
+    slurm.write(1010)
+    slurm.control(data={"seconds": 600})
+    slurm.submit(*DATA)
+    arrays = list((slurm.folder / "runs/submissions").iterdir())
+    assert len(arrays) == 2
+    assert slurm.cluster.run("squeue", "-h", "-r").count("\n") == 1010
+    slurm.run("cancel")
+    until(lambda: not slurm.cluster.run("squeue", "-h").strip(), 120)
