@@ -44,8 +44,8 @@ def marks(**changes: object) -> Marks:
 @pytest.mark.parametrize("name", SLURM_STATES)
 def test_a_state_is_final_only_if_it_is_known_to_be(name: str) -> None:
     alive = Life.QUEUED if name in PENDING else Life.RUNNING
-    unknown = Life.LOST
-    for told, otherwise in ((Told(True, queue=name), alive), (Told(True, account=name), unknown)):
+    as_was = Life.QUEUED
+    for told, otherwise in ((Told(True, queue=name), alive), (Told(True, account=name), as_was)):
         expected = Life.ENDED if name in ENDED else otherwise
         assert life(marks(), told, 1e6)[0] == expected
 
@@ -168,9 +168,10 @@ def test_what_is_due() -> None:
         "lost": State.LOST, "cancelled": State.CANCELLED, "after_failed": State.BLOCKED,
     }  # fmt: skip
     outcomes = {"failed": ["code"], "lost": [None]}
-    found = due(jobs, states, lambda name: outcomes[name], Retries())
+    found = due(jobs, states, lambda name: again(outcomes[name], Retries()))
     assert found == {"lost", "after_running", "after_lost"}
-    assert "after_failed" in due(jobs, states, lambda name: outcomes[name], Retries(code=1))
+    more = Retries(code=1)
+    assert "after_failed" in due(jobs, states, lambda name: again(outcomes[name], more))
 
 
 def offers(*hosts: str) -> Offers:

@@ -16,16 +16,21 @@ ACTIVE = (State.RUNNING, State.QUEUED)
 
 
 def main(options: argparse.Namespace) -> int:
-    """Cancel what runs or is queued; what shares an allocation with it ends too."""
+    """Cancel what was started and is not done; what shares an allocation with it ends too."""
     session = open_session(options.spec, options.db, options.runs)
     plan = session.plan
-    asked = [job.id for job in matching(plan, options.only) if plan.states[job.id] in ACTIVE]
+    asked = [
+        job.id
+        for job in matching(plan, options.only)
+        if plan.states[job.id] not in (State.DONE, State.CANCELLED, State.FAILED)
+        and (session.runs.folder(job.id).path / "job.json").exists()
+    ]
     if not asked:
-        raise UsageError("no such job runs or is queued", remedy="lwspec status")
+        raise UsageError("no such job was started and is not done", remedy="lwspec status")
     newest = session.watched.newest
     queued = [job for job in asked if job in newest]
     jobs = {*asked, *(member for job in queued for member in newest[job].jobs)}
-    taken = [job for job in jobs if plan.states.get(job) in ACTIVE]
+    taken = [job for job in jobs if job in asked or plan.states.get(job) in ACTIVE]
     for job in taken:
         session.runs.folder(job).cancel()
     ids = {session.watched.slurm_id(job) for job in queued}

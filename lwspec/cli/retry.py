@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lwspec.cli.session import Session
-from lwspec.cli.submit import agree, submit
+from lwspec.cli.submit import check_budget, chosen, hold_to_what_was_shown, submit
 from lwspec.engine.states import State
 from lwspec.errors import UsageError
 
@@ -25,8 +25,13 @@ def _agree(session: Session, options: argparse.Namespace) -> set[str]:
             "nothing failed, was lost or was cancelled",
             remedy="lwspec submit starts what has not run yet",
         )
-    wanted = agree(session, options.only, options.yes)
-    return {job for job in wanted if job in troubled or _feeds(session, job, troubled & wanted)}
+    hold_to_what_was_shown(session, options.yes)
+    all_of_it = chosen(plan, options.only)
+    wanted = {
+        job for job in all_of_it if job in troubled or _feeds(session, job, troubled & all_of_it)
+    }
+    check_budget(plan, wanted)
+    return wanted
 
 
 def _feeds(session: Session, job: str, troubled: set[str]) -> bool:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from lwspec.cli.session import Session, open_session
-from lwspec.cli.submit import check_budget, nothing_to_run, summary
+from lwspec.cli.submit import check_budget, nothing_to_run
+from lwspec.cli.summary import summary
 from lwspec.engine.due import due
 from lwspec.engine.local import only_one
 from lwspec.engine.pack import in_order, packs
+from lwspec.engine.retry import again
 from lwspec.engine.runfolder import Runs
 from lwspec.engine.slurm import sbatch
 from lwspec.engine.slurm.arrays import Array
-from lwspec.engine.slurm.cluster import choose
+from lwspec.engine.slurm.cluster import DEFAULT, choose
 from lwspec.engine.slurm.life import SBATCH_S
 from lwspec.engine.slurm.send import Target, asked_of, open_target, prepare, send, settle_doubts
 from lwspec.engine.slurm.submission import submissions
 from lwspec.engine.slurm.watch import watch
+from lwspec.engine.snapshot import snapshot_of, take_snapshot
 from lwspec.engine.states import State
-from lwspec.engine.submit import write_jobs
+from lwspec.engine.submit import SLURM, write_jobs
+from lwspec.errors import ClusterError, LwspecError
 
 WAIT_EVERY_S = 3.0
 LOCK_WAIT_S = 60.0
@@ -29,101 +35,142 @@ LOCK_WAIT_S = 60.0
 
 def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[str]]) -> int:
     """Submit what `agree` returns; with --wait, 0 when all of it is done and 1 if a job failed."""
+    open_session(
+        options.spec, options.db, options.runs, quiet=True
+    )  # writes nothing if it is wrong
     with only_one(options.runs, LOCK_WAIT_S):
         settle_doubts(Runs(options.runs), watch, SBATCH_S)
         session = open_session(options.spec, options.db, options.runs)
         wanted = agree(session)
-        target = _target(session, options.cluster, options.snapshot)
+        home = take_snapshot(session.runs) if options.snapshot else None
+        target = _target(session, options.cluster, home)
         if options.dry_run:
             return _show(session, target, wanted)
-        if wanted:
-            write_jobs(session.plan, session.runs, wanted)
-            session.memory.remember_submitted(session.plan)
-            _send(session, target, wanted)
-        else:
+        if not wanted:
             print(nothing_to_run(session.plan))
+        else:
+            made = _arrays(session, target, wanted)
+            write_jobs(session.plan, session.runs, wanted, SLURM)
+            session.memory.remember_submitted(session.plan)
+            try:
+                _send(session, target, made)
+            except ClusterError as error:
+                if not options.wait:
+                    raise
+                print(f"lwspec: {error}", file=sys.stderr)  # what is left is sent while waiting
     return wait(options, wanted) if options.wait else 0
 
 
 def keep_going(options: argparse.Namespace, session: Session) -> int:
     """Submit again, to the cluster of the last time, what may be tried again; how many jobs.
 
-    Raises BudgetError where the budget does not allow it.
+    Raises BudgetError where the budget does not allow it, ClusterError where SLURM does not.
     """
     if not _due(session):
         return 0
     with only_one(options.runs, LOCK_WAIT_S):
+        settle_doubts(session.runs, watch, SBATCH_S)
         session = open_session(options.spec, options.db, options.runs, quiet=True)
         target, wanted = _last_target(session), _due(session)
         if target is None or not wanted:
             return 0
         check_budget(session.plan, wanted)
-        _send(session, target, wanted)
+        _send(session, target, _arrays(session, target, wanted))
     return len(wanted)
 
 
 def wait(options: argparse.Namespace, wanted: set[str]) -> int:
-    """Look on until nothing runs, waits or may be tried again; then the summary's exit status."""
-    wanted, said = set(wanted), ""
+    """Look on until nothing runs, waits or may be tried again; then the summary's exit status.
+
+    A cluster that does not answer is asked again.
+    """
+    wanted, said = set(wanted), ["", ""]
     while True:
         session = open_session(options.spec, options.db, options.runs, quiet=True)
         plan = session.plan
         wanted |= set(plan.in_hand)
         counts = Counter(plan.states[job] for job in plan.expansion.to_run)
         line = " · ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-        if line != said:
-            print(line, flush=True)
-            said = line
-        if not keep_going(options, session) and not plan.in_hand:
-            return summary(session, wanted)
+        again, trouble = try_again(options, session)
+        for place, text in enumerate((line, str(trouble or ""))):
+            if text and text != said[place]:
+                print(text, flush=True)
+            said[place] = text
+        if not again and not plan.in_hand:
+            if trouble is None:
+                return summary(session, wanted)
+            if not isinstance(trouble, ClusterError):
+                raise trouble
         time.sleep(WAIT_EVERY_S)
 
 
+def try_again(options: argparse.Namespace, session: Session) -> tuple[int, LwspecError | None]:
+    """`keep_going`, for those who go on looking when it cannot: how many jobs, or why none."""
+    try:
+        return keep_going(options, session), None
+    except LwspecError as error:
+        return 0, error
+
+
 def _due(session: Session) -> set[str]:
-    """What may be started again by itself, of the jobs that were submitted."""
+    """What may be started again by itself, of what was granted to SLURM and is still owed."""
     plan, folder = session.plan, session.runs.folder
-    found = due(
-        [plan.expansion.jobs[job] for job in plan.to_run],
-        plan.states,
-        lambda job: folder(job).outcomes(),
-        plan.loaded.spec.retries,
-    )
-    return {job for job in found if job in session.watched.newest}
+    retries = plan.loaded.spec.retries
+
+    def may_again(job: str) -> bool:
+        held = session.watched.held.get(job)
+        return not (held and held.fruitless) and again(folder(job).outcomes(), retries)
+
+    todo = [plan.expansion.jobs[job] for job in plan.to_run]
+    found = due(todo, plan.states, may_again)
+    return {job for job in found if _granted(session, job)}
+
+
+def _granted(session: Session, job: str) -> bool:
+    """Whether a job was submitted to SLURM, and owes of what it was submitted for."""
+    folder = session.runs.folder(job)
+    if not (folder.path / "job.json").exists():
+        return False
+    record = folder.record()
+    return record.get("executor") == SLURM and bool(folder.owed(record["outputs"]))
 
 
 def _last_target(session: Session) -> Target | None:
-    """The cluster that this spec was submitted to last."""
+    """The cluster that this spec was submitted to last, with the code of that time."""
     name = session.loaded.spec.name
     mine = [each for each in submissions(session.runs) if each.intent["spec"] == name]
     if not mine:
         return None
-    last, declared = mine[-1].intent, session.loaded.spec.cluster
-    return _target(session, last["cluster"] if declared else None, last["code"] is not None)
+    last = mine[-1].intent
+    cluster = None if last["cluster"] == DEFAULT else last["cluster"]
+    return _target(session, cluster, snapshot_of(session.runs, last["code"]))
 
 
-def _target(session: Session, name: str | None, snapshot: bool) -> Target:
+def _target(session: Session, name: str | None, home: Path | None) -> Target:
     """A cluster by its name, with the memory that the spec's models need."""
     name, cluster = choose(name, session.loaded.spec.cluster)
     if cluster.memory_gb is None:
         cluster = cluster.model_copy(update={"memory_gb": round(session.plan.host_gb, 1)})
-    return open_target(name, cluster, session.runs, snapshot)
+    return open_target(name, cluster, session.runs, home)
 
 
 def _arrays(session: Session, target: Target, wanted: set[str]) -> list[tuple[Array, int]]:
-    plan = session.plan
+    """What would be submitted, with time limits; jobs in SLURM already are waited for."""
+    plan, watched = session.plan, session.watched
     allowance_s = {job: plan.allowance_s(plan.expansion.jobs[job]) for job in wanted}
-    ids = {
-        job: session.watched.slurm_id(job) for job in plan.in_hand if job in session.watched.newest
-    }
+    ids = {job: watched.slurm_id(job) for job in plan.in_hand if job in watched.newest}
     queued = {job: id for job, id in ids.items() if id is not None}
     return prepare(packs(in_order(plan.expansion.jobs, wanted)), target, allowance_s, queued)
 
 
-def _send(session: Session, target: Target, wanted: set[str]) -> None:
-    """Submit jobs, saying how far it is."""
-    made = _arrays(session, target, wanted)
+def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> None:
+    """Submit arrays, saying how far it is; intents that never arrived are given up first."""
+    spec, newest = session.loaded.spec, session.watched.newest
+    for job in (job for array, _ in made for pack in array.packs for job in pack.jobs):
+        before = newest.get(job.id)
+        if before is not None and before.submission.array_id() is None:
+            before.submission.abandon()
     total, sent = sum(len(array.packs) for array, _ in made), 0
-    spec = session.loaded.spec
 
     def observe(elements: int) -> None:
         nonlocal sent
@@ -138,6 +185,7 @@ def _show(session: Session, target: Target, wanted: set[str]) -> int:
     for number, (array, limit_minutes) in enumerate(_arrays(session, target, wanted), start=1):
         name = f"{session.loaded.spec.name}-{number}"
         folder = session.runs.path / "submissions" / name
-        asked = asked_of(array, target.cluster, name, sorted(array.after), limit_minutes, None)
+        after = sorted(array.after)
+        asked = asked_of(array, target.cluster, name, after, limit_minutes, target.home)
         print(sbatch.text(asked, len(array.packs), folder))
     return 0

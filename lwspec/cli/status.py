@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lwspec.cli.session import Session, open_session
+from lwspec.cli.summary import failure_of
 from lwspec.engine.job import Job
 from lwspec.engine.states import State, blockers
 
@@ -42,9 +43,12 @@ def _keep_going(options: argparse.Namespace, session: Session) -> int:
     """Submit to SLURM again what was submitted and may be tried again."""
     if not session.watched.newest:
         return 0
-    from lwspec.cli.slurm import keep_going  # submitit is not for every command
+    from lwspec.cli.slurm import try_again  # submitit is not for every command
 
-    return keep_going(options, session)
+    again, trouble = try_again(options, session)
+    if trouble is not None:
+        print(trouble)
+    return again
 
 
 def _show(session: Session, console: Console) -> None:
@@ -77,20 +81,21 @@ def _show(session: Session, console: Console) -> None:
 def _line(session: Session, job: Job) -> str | None:
     """What is worth a line of its own: what runs, what failed and why, what it blocks."""
     plan, state = session.plan, session.plan.states[job.id]
-    tried = session.records.attempts.get(job.id, ())
+    tried, held = session.records.attempts.get(job.id, ()), session.watched.held.get(job.id)
     if state == State.RUNNING:
         progress = tried[-1].progress or {}
         share = f"{progress['what']} {progress['done']}/{progress['total']}" if progress else ""
         return f"{state}  {job.kind} {job.label}  {share}"
     if state == State.FAILED:
-        first = (tried[-1].message or "").strip().splitlines()
-        return f"{state}  {job.kind} {job.label} [{tried[-1].outcome}] {first[0] if first else ''}"
+        kind, message = failure_of(tried, held)
+        return f"{state}  {job.kind} {job.label} [{kind}] {(message.splitlines() or [''])[0]}"
+    if state == State.QUEUED and held is not None and held.why:
+        return f"{state}  {job.kind} {job.label}: SLURM holds it ({held.why}); scontrol release"
     if state == State.BLOCKED:
         roots = blockers(job, plan.expansion.jobs, plan.states)
         names = dict.fromkeys(root.label for root in roots)
         return f"{state}  {job.kind} {job.label} by {', '.join(names)}"
     if state in (State.INTERRUPTED, State.LOST):
-        held = session.watched.held.get(job.id)
         why = f" [{held.why}]" if held is not None and held.why else ""
         return f"{state}  {job.kind} {job.label}{why}: lwspec submit goes on with it"
     if state == State.CANCELLED:

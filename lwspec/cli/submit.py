@@ -8,21 +8,17 @@ import sys
 from collections.abc import Callable, Collection
 from types import FrameType
 
-from rich.console import Console
-
 from lwspec.cli.plan import change_since_submit, show_plan
 from lwspec.cli.progress import observer
 from lwspec.cli.session import Session, matching, open_session
+from lwspec.cli.summary import summary
 from lwspec.engine.evidence import source_files
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
 from lwspec.engine.local import LocalExecutor, Slots, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.plan import Plan, compare
-from lwspec.engine.records import read_records
-from lwspec.engine.slurm.watch import watch
-from lwspec.engine.states import State, blockers, states
-from lwspec.engine.submit import write_jobs
+from lwspec.engine.submit import LOCAL, write_jobs
 from lwspec.errors import BudgetError, UsageError
 
 INTERRUPTED = 130
@@ -46,7 +42,15 @@ def submit(options: argparse.Namespace, agree: Callable[[Session], set[str]]) ->
             remedy="lwspec plan shows what runs here; --executor slurm submits",
         )
     session = open_session(options.spec, options.db, options.runs)
-    return run_here(session, agree(session))
+    wanted = agree(session)
+    if not wanted:
+        print(nothing_to_run(session.plan))
+        session.memory.remember_submitted(session.plan)
+        ingest(session.runs, session.store)
+        return 0
+    with only_one(options.runs):  # from here on nobody else starts jobs
+        session = open_session(options.spec, options.db, options.runs, quiet=True)
+        return _run_here(session, wanted & set(session.plan.to_run) - set(session.plan.in_hand))
 
 
 def agree(session: Session, only: str | None, agreed: bool) -> set[str]:
@@ -82,24 +86,18 @@ def check_budget(plan: Plan, wanted: Collection[str]) -> None:
     )
 
 
-def run_here(session: Session, wanted: set[str]) -> int:
+def _run_here(session: Session, wanted: set[str]) -> int:
     """Run jobs on this machine."""
     plan = session.plan
-    if not wanted:
-        print(nothing_to_run(plan))
-        session.memory.remember_submitted(plan)
-        ingest(session.runs, session.store)
-        return 0
     todo = packs(in_order(plan.expansion.jobs, wanted))
     retries = plan.loaded.spec.retries
     slots = Slots.of_this_machine()
     executor = LocalExecutor(session.runs, todo, slots, plan.left_hours, retries, fork=True)
     executor.check_fits()
-    with only_one(session.runs.path):
-        executor.wait_for_orphans()
-        write_jobs(plan, session.runs, wanted)
-        session.memory.remember_submitted(plan)
-        _run_here(session, executor)
+    executor.wait_for_orphans()
+    write_jobs(plan, session.runs, wanted, LOCAL)
+    session.memory.remember_submitted(plan)
+    _run(session, executor)
     status = summary(session, wanted)
     if executor.over_budget:
         raise BudgetError(
@@ -160,7 +158,7 @@ def chosen(plan: Plan, only: str | None) -> set[str]:
     return (wanted & set(plan.to_run)) - set(plan.in_hand)
 
 
-def _run_here(session: Session, executor: LocalExecutor) -> None:
+def _run(session: Session, executor: LocalExecutor) -> None:
     """Run packs on this machine; the first Ctrl-C stops at checkpoints, the second kills."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -174,39 +172,3 @@ def _run_here(session: Session, executor: LocalExecutor) -> None:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-
-
-def summary(session: Session, wanted: Collection[str]) -> int:
-    """Ingest, say what failed and why, and return the exit status."""
-    ingest(session.runs, session.store)
-    records, jobs = read_records(session.store), session.plan.expansion.jobs
-    owed = {
-        job.id: any(o not in records.taken.get(job.id, ()) for o in job.outputs)
-        for job in jobs.values()
-    }
-    held, cancelled = watch(session.runs).held, session.runs.cancelled()
-    found = states(jobs, owed, records.last, held, cancelled)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    for job in (jobs[id] for id in jobs if id in wanted):
-        state = found[job.id]
-        if state == State.INTERRUPTED:
-            folder = session.runs.folder(job.id).attempts()[-1].path
-            console.print(f"stopped  {job.kind} {job.label}, log: {folder / 'log.txt'}")
-        elif state == State.FAILED:
-            last = records.attempts[job.id][-1]
-            console.print(f"failed   {job.kind} {job.label} [{last.outcome}]")
-            console.print(f"         {(last.message or '').strip()}")
-            log = session.runs.folder(job.id).path / f"attempt-{last.number}" / "log.txt"
-            console.print(f"         log: {log}")
-        elif state == State.BLOCKED:
-            roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
-            console.print(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
-    done = sum(found[id] == State.DONE for id in wanted)
-    spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
-    console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
-    if done == len(wanted):
-        return 0
-    failed = any(found[id] == State.FAILED for id in wanted)
-    mend = "mend what failed, lwspec plan, then " if failed else ""
-    console.print(f"next     {mend}lwspec submit runs what is missing")
-    return 1

@@ -22,9 +22,11 @@ from lwspec.engine.job import Job
 from lwspec.engine.local import LocalExecutor, Slots, Tick, gpu_ids
 from lwspec.engine.pack import Pack
 from lwspec.engine.process import this_process
-from lwspec.engine.retry import Retries
-from lwspec.engine.runfolder import Runs, read_json, write_json
+from lwspec.engine.retry import Retries, again
+from lwspec.engine.runfolder import JobFolder, Runs, read_json, write_json
 from lwspec.engine.slurm.life import BEAT_S, REQUEUED
+from lwspec.engine.slurm.queue import squeue, this_user
+from lwspec.engine.slurm.submission import Submission
 from lwspec.engine.snapshot import digest
 from lwspec.errors import LwspecError, RunFolderError
 
@@ -39,12 +41,12 @@ def main(arguments: Sequence[str]) -> int:
     intent = read_json(submission / "intent.json")
     element = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     stem = _start(submission, element)
-    _check_code(intent["code"])
-    outcome = _run(Runs(submission.parent.parent), intent, element, submission / f"{stem}.beat")
-    write_json(
-        submission / f"{stem}.ended.json",
-        {"outcome": outcome, "ended_at": time.time()},
-    )
+    outcome = "failed"
+    try:
+        _check_code(intent["code"])
+        outcome = _run(submission, intent, element, submission / f"{stem}.beat")
+    finally:
+        write_json(submission / f"{stem}.ended.json", {"outcome": outcome, "ended_at": time.time()})
     if outcome == REQUEUED:
         # Fails where SLURM has requeued it by itself, or may not: `submit` then goes on with it.
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], timeout=60)
@@ -77,15 +79,18 @@ def _check_code(submitted: str | None) -> None:
         )
 
 
-def _run(runs: Runs, intent: Mapping[str, Any], element: int, beat: Path) -> str:
+def _run(path: Path, intent: Mapping[str, Any], element: int, beat: Path) -> str:
     """Run the pack until it owes nothing, fails, or is asked to stop; how it ended."""
+    runs, submission = Runs(path.parent.parent), Submission(path, intent)
     jobs = tuple(runs.folder(job).job() for job in intent["packs"][element]["jobs"])
-    owing = tuple(job for job in jobs if runs.folder(job.id).owed(job.outputs))
+    retries = Retries.model_validate(intent["retries"])
+    if submission.given_up(runs, [job.id for job in jobs]):
+        return "superseded"
+    owing = tuple(job for job in jobs if _may_run(runs.folder(job.id), job, retries))
     if not owing:
-        return "finished"
+        return _outcome(runs, jobs, owing, warned=False, stopped=False)
     pack = Pack(intent["packs"][element]["id"], owing)
     slots = Slots(max(job.threads for job in jobs), gpu_ids())
-    retries = Retries.model_validate(intent["retries"])
     executor = LocalExecutor(runs, [pack], slots, float("inf"), retries, fork=False)
     warned = False
 
@@ -107,15 +112,32 @@ def _run(runs: Runs, intent: Mapping[str, Any], element: int, beat: Path) -> str
             beat.touch()
 
     executor.run(observe)
-    return _outcome(runs, owing, executor.stopped, warned)
+    left = [job for job in owing if _may_run(runs.folder(job.id), job, retries)]
+    return _outcome(runs, jobs, left, warned=warned, stopped=executor.stopped)
 
 
-def _outcome(runs: Runs, jobs: Sequence[Job], stopped: bool, warned: bool) -> str:
+def _may_run(folder: JobFolder, job: Job, retries: Retries) -> bool:
+    """Whether a job owes something, was not taken back, and has not failed too often."""
+    owes = bool(folder.owed(job.outputs))
+    return owes and not folder.cancelled() and again(folder.outcomes(), retries)
+
+
+def _outcome(
+    runs: Runs, jobs: Sequence[Job], left: Sequence[Job], *, warned: bool, stopped: bool
+) -> str:
+    """How a pack ended, of which the jobs in `left` could go on."""
     if not any(runs.folder(job.id).owed(job.outputs) for job in jobs):
         return "finished"
-    if warned:
+    if left and (warned or (stopped and _still_runs())):
         return REQUEUED
     return "stopped" if stopped else "failed"
+
+
+def _still_runs() -> bool:
+    """Whether SLURM says that this allocation runs: it is preempted with a grace, not cancelled."""
+    listed = squeue([this_user()]) or []
+    mine = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+    return any(row.id == mine and row.state == "RUNNING" for row in listed)
 
 
 if __name__ == "__main__":

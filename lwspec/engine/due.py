@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from lwspec.engine.job import Job
-from lwspec.engine.retry import Retries, again
 from lwspec.engine.states import IN_HAND, State
 
 
 def due(
     jobs: Iterable[Job],
     found: Mapping[str, State],
-    outcomes: Callable[[str], Sequence[str | None]],
-    retries: Retries,
+    may_again: Callable[[str], bool],
 ) -> set[str]:
     """The jobs, given inputs first, that wait for nobody's word: theirs or their inputs'.
 
-    `outcomes` tells how a job's attempts ended since it was granted.
+    `may_again` tells whether a job whose attempts failed may be tried again by itself.
     """
     going = {job for job, state in found.items() if state in IN_HAND}
     wanted: set[str] = set()
@@ -26,7 +24,7 @@ def due(
         if job.id in going or state == State.CANCELLED:
             continue
         tried = state in (State.FAILED, State.INTERRUPTED, State.LOST)
-        if tried and not again(outcomes(job.id), retries):
+        if tried and not may_again(job.id):
             continue
         if all(source in going or source in wanted for source in job.inputs.values()):
             wanted.add(job.id)

@@ -6,6 +6,7 @@ stop when its parent dies, saves a checkpoint, and the next `submit` goes on fro
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -290,7 +291,9 @@ def _charge(pack: Pack) -> int:
 def _locked(file: IO[str]) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise  # the file system has no locks
         return False
     return True
 

@@ -123,6 +123,14 @@ class AttemptFolder:
         path = self.path / "exit.json"
         return read_json(path) if path.exists() else None
 
+    def outcome(self) -> str | None:
+        """How it ended; None where it was killed, or runs, and has saved nothing yet."""
+        ended = self.ended()
+        if ended is not None:
+            return str(ended["outcome"])
+        saved = any(self.outputs.glob("*.json")) or any(self.path.glob("checkpoints/*"))
+        return "stopped" if saved else None
+
     def device_s(self) -> float:
         """Device seconds that the attempt costs; to its last sign of life where it was killed."""
         ended = self.ended()
@@ -164,15 +172,17 @@ class JobFolder:
         return sorted(ours, key=lambda attempt: attempt.number)
 
     def outcomes(self) -> list[str | None]:
-        """How each attempt since the last grant ended; None for what was killed or still runs."""
+        """How each attempt since the last grant ended; None for what was killed or still runs.
+
+        What was killed after it had saved something counts as stopped: it goes on from there.
+        """
         granted_at = self.record().get("granted_at", 0.0)
         since = [
             attempt
             for attempt in self.attempts()
             if attempt.started().get("started_at", granted_at) >= granted_at
         ]
-        ended = (attempt.ended() for attempt in since)
-        return [end["outcome"] if end else None for end in ended]
+        return [attempt.outcome() for attempt in since]
 
     def cancel(self) -> None:
         """Say that a person took the job back: nothing starts it by itself until it is granted."""

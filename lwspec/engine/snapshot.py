@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 from lwspec.engine.evidence import PACKAGE, git_state
 from lwspec.engine.runfolder import Runs, write_json
+from lwspec.errors import UsageError
 
 
 def digest(package: Path) -> str:
@@ -22,13 +24,20 @@ def take_snapshot(runs: Runs) -> Path:
     """Copy this code below runs/code, once for each version of it; the folder to import it from."""
     name = digest(PACKAGE)
     home = runs.path / "code" / name
-    if (home / "code.json").exists():
+    if home.exists() and digest(home / PACKAGE.name) == name:
         return home
-    shutil.copytree(
-        PACKAGE,
-        home / PACKAGE.name,
-        ignore=shutil.ignore_patterns("__pycache__"),
-        dirs_exist_ok=True,
-    )
-    write_json(home / "code.json", {"digest": name, **git_state(PACKAGE.parent)})
+    shutil.rmtree(home, ignore_errors=True)  # somebody edited the copy
+    scratch = home.with_name(f".{name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(PACKAGE, scratch / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    write_json(scratch / "code.json", {"digest": name, **git_state(PACKAGE.parent)})
+    if digest(scratch / PACKAGE.name) != name:
+        shutil.rmtree(scratch)
+        raise UsageError("lwspec's code changed while it was copied", remedy="submit again")
+    scratch.rename(home)
     return home
+
+
+def snapshot_of(runs: Runs, name: str | None) -> Path | None:
+    """The copy of a submission, by its digest; None where it had none."""
+    return None if name is None else runs.path / "code" / name

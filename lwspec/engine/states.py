@@ -61,6 +61,8 @@ def job_state(
         return State.LOST
     if blocked:
         return State.BLOCKED
+    if held is not None and held.fruitless:
+        return State.FAILED
     if last is None or last.outcome == "finished":
         return State.WAITING
     if last.outcome is None or last.outcome == STOPPED:

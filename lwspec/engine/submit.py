@@ -16,6 +16,8 @@ from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
 from lwspec.engine.runfolder import Runs, read_json, write_json
 
+LOCAL, SLURM = "local", "slurm"
+
 
 def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
     """The command that runs jobs by hand."""
@@ -23,8 +25,8 @@ def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
     return [sys.executable, "-m", KERNELS, *folders]
 
 
-def write_jobs(plan: Plan, runs: Runs, wanted: set[str]) -> None:
-    """Write job.json for every job that will run."""
+def write_jobs(plan: Plan, runs: Runs, wanted: set[str], executor: str) -> None:
+    """Write job.json for every job that will run: what grants it its allowance."""
     for job in plan.expansion.jobs.values():
         if job.id not in wanted:
             continue
@@ -33,6 +35,7 @@ def write_jobs(plan: Plan, runs: Runs, wanted: set[str]) -> None:
             "spec": plan.loaded.spec.name,
             "allowance_s": plan.allowance_s(job),
             "granted_at": time.time(),
+            "executor": executor,
             "modelled_s": plan.modelled_s[job.id],
             "command": shlex.join(command_of(runs, [job])),
         }

@@ -108,11 +108,14 @@ class SlurmProject:
     def __init__(self, folder: Path, cluster: Cluster, tasks: int = 1) -> None:
         self.folder, self.cluster = folder, cluster
         self.real = False
+        (folder / "lwspec").mkdir()
+        (folder / "lwspec/__init__.py").write_text("raise RuntimeError('not this one')\n")
         self.write(tasks)
 
     @property
     def environment(self) -> dict[str, str]:
         common = {**self.cluster.environment, "XDG_CONFIG_HOME": str(self.folder / "config")}
+        common["PATH"] = f"{self.folder / 'shims'}:{common['PATH']}"
         if self.real:
             return {**common, "PYTHONPATH": str(ROOT)}
         return {
@@ -132,6 +135,21 @@ class SlurmProject:
         assert old in path.read_text(), old
         path.write_text(path.read_text().replace(old, new))
 
+    def shim(self, program: str, before: str = "", after: str = "") -> None:
+        """Put a script in the place of a program of SLURM's, with shell lines around it."""
+        path = self.folder / "shims" / program
+        path.parent.mkdir(exist_ok=True)
+        real = self.cluster.run("which", program).strip()
+        path.write_text(f'#!/bin/sh\n{before}\n{real} "$@"\nstatus=$?\n{after}\nexit $status\n')
+        path.chmod(0o755)
+
+    def unshim(self) -> None:
+        """Give the programs back."""
+        shutil.rmtree(self.folder / "shims")
+
+    def submissions(self) -> list[Path]:
+        return sorted((self.folder / "runs/submissions").iterdir())
+
     def control(self, **jobs: dict[str, Any]) -> None:
         """What jobs do, by a part of their labels; `_` stands for a space."""
         table = {label.replace("_", " "): plan for label, plan in jobs.items()}
@@ -141,7 +159,7 @@ class SlurmProject:
         self, *arguments: str, output: IO[str] | int = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "lwspec", *arguments],
+            [sys.executable, "-P", "-m", "lwspec", *arguments],
             cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, text=True,
         )  # fmt: skip

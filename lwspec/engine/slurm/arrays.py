@@ -14,6 +14,9 @@ START_MINUTES = 5
 """Of an allocation, beside what its jobs are allowed: loading libraries and models."""
 
 
+FREE_S = 4 * 3600.0
+
+
 @dataclass(frozen=True)
 class Array:
     """Packs that ask for the same and wait for the same, in one submission."""
@@ -70,9 +73,13 @@ def _inputs_first(packs: Sequence[Pack], holder: Mapping[str, str]) -> Iterable[
 
 
 def minutes(array: Array, allowance_s: Mapping[str, float], most: int | None) -> int:
-    """The time limit of an array's elements: what the longest pack's jobs are allowed."""
+    """The time limit of an array's elements: what the longest pack's jobs are allowed.
+
+    Jobs that cost nothing of the budget are allowed any time, and ask for hours.
+    """
     seconds = max(
-        sum(allowance_s[job.id] / max(1, job.charge) for job in pack.jobs) for pack in array.packs
+        sum(allowance_s[job.id] / job.charge if job.charge else FREE_S for job in pack.jobs)
+        for pack in array.packs
     )
     whole = math.ceil(seconds / 60) + START_MINUTES
     return min(whole, most) if most else whole
@@ -85,6 +92,7 @@ def parameters(
     asked: dict[str, Any] = {
         "job_name": name,
         "time": limit_minutes,
+        "ntasks_per_node": 1,
         "cpus_per_task": array.threads,
         "mem": f"{math.ceil(cluster.memory_gb * 1024)}MB" if cluster.memory_gb else None,
         "partition": cluster.partition,
@@ -102,7 +110,7 @@ def parameters(
         "additional_parameters": {
             "requeue": True,
             "kill-on-invalid-dep": "yes",
-            **cluster.sbatch,
+            **{key: value for key, value in cluster.sbatch.items() if value is not False},
         },
     }
     if array.gpus:

@@ -8,12 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from lwspec.engine.fields import Frozen, Name, Positive
 from lwspec.errors import SpecError, UsageError, nearest
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+DEFAULT = "default"
+"""The name of the cluster of which nothing is declared."""
+
+OURS = {
+    "job-name", "array", "output", "error", "signal", "dependency", "time", "partition", "account",
+    "qos", "constraint", "cpus-per-task", "ntasks-per-node", "nodes", "mem", "gres", "requeue",
+    "no-requeue", "open-mode", "kill-on-invalid-dep", "export", "chdir", "wait",
+}  # fmt: skip
+"""Parameters that tracking and the checks rely on."""
 
 
 class Cluster(Frozen):
@@ -39,6 +50,15 @@ class Cluster(Frozen):
     """Shell lines before a job starts, after the modules."""
     sbatch: dict[str, str | int | bool] = {}
     """Further parameters of sbatch, by their long names without dashes in front."""
+
+    @field_validator("sbatch")
+    @classmethod
+    def _not_ours(cls, value: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        taken = sorted(OURS & {name.replace("_", "-") for name in value})
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: set by lwspec, or by a key of its own above")
+        return value
+
     shared_runs: bool = False
     """True says that the compute nodes see the run folders, whatever the file system."""
 
@@ -61,7 +81,7 @@ def choose(name: str | None, declared: Mapping[str, Cluster]) -> tuple[str, Clus
     """
     known = {**_of_user(user_file()), **declared}
     if name is None and not known:
-        return "default", Cluster()
+        return DEFAULT, Cluster()
     if name is None and len(known) == 1:
         return next(iter(known.items()))
     if name is None:

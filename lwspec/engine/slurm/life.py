@@ -43,6 +43,10 @@ ENDED = {
 """States from which SLURM itself starts nothing again, and what they mean."""
 
 
+TELLING = ("timeout", "preemption", "node", "out of host memory")
+"""Ends that the cluster knows better than the allocation, which only says that it was stopped."""
+
+
 class Life(StrEnum):
     """What an allocation is at."""
 
@@ -71,7 +75,9 @@ class Held:
 
     life: Life
     why: str | None
-    """How it ended."""
+    """How it ended, or why SLURM holds it back."""
+    fruitless: bool
+    """Whether it failed before the job began, as often as kills are tried again."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +87,25 @@ class Cluster:
     asked: bool
     queue: str | None = None
     account: str | None = None
+    reason: str | None = None
+    """Why squeue says that it waits."""
 
 
 def life(marks: Marks, cluster: Cluster, now: float) -> tuple[Life, str | None]:
-    """What an allocation is at and, once it ended, why."""
+    """What an allocation is at and why: once it ended, or while SLURM holds it back."""
     queue, account = state_name(cluster.queue), state_name(cluster.account)
     if queue is not None and queue not in ENDED:
-        return (Life.QUEUED if queue in PENDING else Life.RUNNING), None
-    if marks.ended == REQUEUED and not cluster.asked:
+        held = cluster.reason if "held" in (cluster.reason or "").lower() else None
+        return (Life.QUEUED if queue in PENDING else Life.RUNNING), held
+    if marks.ended in (REQUEUED, "stopped") and not cluster.asked:
         return Life.QUEUED, None
+    told = next((ENDED[state] for state in (queue, account) if state in ENDED), None)
     if marks.ended is not None:
-        return Life.ENDED, marks.ended
-    for state in (queue, account):
-        if state in ENDED:
-            return Life.ENDED, ENDED[state]
+        return Life.ENDED, told if told in TELLING else marks.ended
+    if told is not None:
+        return Life.ENDED, told
     as_was = Life.QUEUED if marks.started_at is None else Life.RUNNING
-    if not cluster.asked:
+    if not cluster.asked or (account is not None and marks.started_at is None):
         return as_was, None
     if not marks.submitted and marks.started_at is None:
         doubtful = now - marks.intended_at < SBATCH_S

@@ -131,7 +131,10 @@ def gpus_of(gres: str) -> set[tuple[str | None, int]]:
 def _accounts() -> tuple[str, ...] | None:
     user = pwd.getpwuid(os.getuid()).pw_name
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}"]
-    lines = _run([*command, "format=account"]).split()
+    try:
+        lines = _run([*command, "format=account"]).split()
+    except ClusterError:
+        return None  # sbatch still refuses a wrong account where accounts are enforced
     return tuple(sorted(set(lines))) or None
 
 

@@ -18,14 +18,23 @@ class Listed:
     """The array's id and the element's index: 1234_5."""
     name: str
     state: str
+    reason: str | None = None
+    """Why it waits."""
 
 
-def squeue() -> list[Listed] | None:
-    """This user's jobs that wait, run or ended of late, by element; None where nobody answers."""
-    user = pwd.getpwuid(os.getuid()).pw_name
+def this_user() -> str:
+    """Who submits."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def squeue(users: Collection[str]) -> list[Listed] | None:
+    """Users' jobs that wait, run or ended of late, by element; None where nobody answers."""
     return _listed(
-        ["squeue", "--noheader", "--array", "--states=all", "--user", user, "--format=%i|%j|%T"]
-    )
+        [
+            "squeue", "--noheader", "--all", "--array", "--states=all",
+            "--user", ",".join(sorted(users)), "--format=%i|%j|%T|%r",
+        ]
+    )  # fmt: skip
 
 
 def sacct(names: Collection[str], since: float) -> list[Listed] | None:
@@ -34,24 +43,30 @@ def sacct(names: Collection[str], since: float) -> list[Listed] | None:
     return _listed(
         [
             "sacct", "--allocations", "--noheader", "--parsable2", "--starttime", start,
-            "--name", ",".join(sorted(names)), "--format", "JobID,JobName,State",
+            "--allusers", "--name", ",".join(sorted(names)), "--format", "JobID,JobName,State",
         ]
     )  # fmt: skip
 
 
 def _listed(command: list[str]) -> list[Listed] | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:
         return None
-    rows = (line.split("|") for line in done.stdout.splitlines())
+    rows = (line.split("|", 3) for line in done.stdout.splitlines())
     return [
-        Listed(element, name, state)
-        for job, name, state in (row for row in rows if len(row) == 3)
-        for element in elements(job)
+        Listed(element, *row[1:]) for row in rows if len(row) > 2 for element in elements(row[0])
     ]
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what would filter or format what the programs print."""
+    ours = ("SQUEUE_", "SACCT_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
 def elements(job: str) -> list[str]:

@@ -6,6 +6,7 @@ every child of the job inherits; a run folder needs neither.
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from submitit.core.utils import FailedJobError
+from submitit.helpers import clean_env
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from lwspec.errors import ClusterError
@@ -23,8 +25,18 @@ HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 def command_of(submission: Path) -> str:
-    """What each element of an array runs."""
-    words = [sys.executable, "-u", "-m", "lwspec.engine.allocation", str(submission.resolve())]
+    """What each element of an array runs.
+
+    `-P` keeps the folder that it was submitted from out of where Python looks for code.
+    """
+    words = [
+        sys.executable,
+        "-P",
+        "-u",
+        "-m",
+        "lwspec.engine.allocation",
+        str(submission.resolve()),
+    ]
     return shlex.join(words)
 
 
@@ -46,9 +58,12 @@ def send(parameters: Mapping[str, Any], elements: int, submission: Path) -> str:
     executor = SlurmExecutor(submission.resolve())
     executor.update_parameters(**parameters)
     executor.parameters["map_count"] = elements
+    conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # which sbatch inherits
     try:
-        return str(executor._submit_command(command_of(submission)).job_id)
+        with clean_env():  # of an allocation that this may be called in
+            os.environ.update(conf)
+            return str(executor._submit_command(command_of(submission)).job_id)
     except (FailedJobError, subprocess.SubprocessError, OSError) as error:
         said = [line for line in str(error).splitlines() if "sbatch" in line or "rror" in line]
         raise ClusterError(

@@ -19,8 +19,10 @@ from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.slurm.submission import intend
 from lwspec.engine.slurm.watch import Watched
-from lwspec.engine.snapshot import take_snapshot
 from lwspec.errors import ClusterError
+
+NOTICE_S = 90
+"""SLURM looks at time limits once a minute; half a minute to start and work."""
 
 AT_ONCE = 500
 """Ids that one scancel is given."""
@@ -33,17 +35,17 @@ class Target:
     name: str
     cluster: Cluster
     offers: cluster_offers.Offers
-    snapshot: bool
-    """Whether jobs run a copy of the code as it is now."""
+    home: Path | None
+    """The copy of the code that jobs run; None where they run it as it is when they start."""
 
 
-def open_target(name: str, cluster: Cluster, runs: Runs, snapshot: bool) -> Target:
+def open_target(name: str, cluster: Cluster, runs: Runs, home: Path | None) -> Target:
     """Ask a cluster what it offers. Raises ClusterError where the run folders are out of reach."""
     offers = cluster_offers.ask()
     partition = offers.partition(cluster.partition)
     mounts = Path("/proc/mounts").read_text(encoding="utf-8")
     cluster_offers.check_shared(cluster, partition, runs.path, mounts)
-    return Target(name, cluster, offers, snapshot)
+    return Target(name, cluster, offers, home)
 
 
 def prepare(
@@ -58,7 +60,15 @@ def prepare(
     made = list(arrays(packs, queued, target.offers.most_elements))
     for array in made:
         cluster_offers.check(target.cluster, target.offers, array.gpus, array.threads)
-    return [(array, minutes(array, allowance_s, min(limits, default=None))) for array in made]
+    whole = [(array, minutes(array, allowance_s, min(limits, default=None))) for array in made]
+    for _, limit in whole:
+        if limit * 60 < target.cluster.warning_s + NOTICE_S:
+            raise ClusterError(
+                f"{limit} minutes leave no time to work before the warning, which SLURM may give a "
+                f"minute earlier than {target.cluster.warning_s} s before the end",
+                remedy="raise minutes, or lower warning_s, in the cluster's table",
+            )
+    return whole
 
 
 def send(
@@ -75,7 +85,6 @@ def send(
     the submission's name. Raises ClusterError where sbatch refuses; what went before it stays.
     """
     ids: dict[str, str] = {}
-    home = take_snapshot(runs) if target.snapshot else None
     for array, limit_minutes in made:
         after = sorted(ids.get(each, each) for each in array.after)
         intent = {
@@ -84,10 +93,10 @@ def send(
             "after": after,
             "minutes": limit_minutes,
             "retries": retries.model_dump(),
-            "code": home.name if home else None,
+            "code": target.home.name if target.home else None,
         }
         submission = intend(runs, spec, intent)
-        asked = asked_of(array, target.cluster, submission.name, after, limit_minutes, home)
+        asked = asked_of(array, target.cluster, submission.name, after, limit_minutes, target.home)
         array_id = sbatch.send(asked, len(array.packs), submission.path)
         submission.record_id(array_id)
         ids.update({p.id: f"{array_id}_{index}" for index, p in enumerate(array.packs)})

@@ -2,6 +2,7 @@
 
     runs/submissions/<name>/intent.json         members and parameters, before sbatch is called
         slurm.json                              the array's id, once it is known
+        abandoned.json                          where SLURM was found not to know it
         <element>.<start>.started.json          by the allocation: where it runs
         <element>.<start>.beat                  touched while it lives
         <element>.<start>.ended.json            how it ended
@@ -14,13 +15,14 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lwspec.engine.runfolder import Runs, read_json, write_json
 from lwspec.engine.slurm.life import Marks
+from lwspec.engine.slurm.queue import this_user
 
 _MARK = re.compile(r"(\d+)\.(\d+)\.(started\.json|beat|ended\.json)")
 
@@ -50,6 +52,21 @@ class Submission:
     def record_id(self, array_id: str) -> None:
         """Write down the id that SLURM gave it."""
         write_json(self.path / "slurm.json", {"array_id": array_id, "recorded_at": time.time()})
+
+    def abandon(self) -> None:
+        """Give up an intent that SLURM does not know: should it still arrive, it ends at once."""
+        write_json(self.path / "abandoned.json", {"at": time.time()})
+
+    def given_up(self, runs: Runs, jobs: Collection[str]) -> bool:
+        """Whether it was abandoned, or a newer submission holds some of these jobs."""
+        if (self.path / "abandoned.json").exists():
+            return True
+        newer = (
+            other
+            for other in submissions(runs)
+            if other.intent["intended_at"] > self.intent["intended_at"]
+        )
+        return any(set(jobs) & set(held) for other in newer for held in other.elements)
 
     def marks(self) -> dict[int, Marks]:
         """What each element left behind, of its newest start."""
@@ -86,7 +103,7 @@ def _marks(seen: Mapping[str, Any], intended_at: float, submitted: bool) -> Mark
 def intend(runs: Runs, spec: str, intent: Mapping[str, Any]) -> Submission:
     """Write down what is about to be submitted, under a name of its own."""
     path = runs.path / "submissions" / f"{spec}-{secrets.token_hex(5)}"
-    whole = {**intent, "spec": spec, "intended_at": time.time()}
+    whole = {**intent, "spec": spec, "user": this_user(), "intended_at": time.time()}
     write_json(path / "intent.json", whole)
     return Submission(path, whole)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lwspec.engine.runfolder import Runs
-from lwspec.engine.slurm.life import REQUEUED, Cluster, Held, Marks, life
+from lwspec.engine.slurm.life import Cluster, Held, Life, Marks, life
 from lwspec.engine.slurm.queue import Listed, sacct, squeue
 from lwspec.engine.slurm.submission import Submission, submissions
 
@@ -32,7 +33,7 @@ class Element:
     @property
     def open(self) -> bool:
         """Whether the cluster may know more of it than its own marks say."""
-        return self.marks.ended in (None, REQUEUED)
+        return self.marks.ended != "finished"
 
 
 @dataclass(frozen=True)
@@ -54,46 +55,68 @@ class Watched:
 def watch(runs: Runs) -> Watched:
     """Look at the marks, ask the cluster about what is open, and record ids that it tells."""
     newest: dict[str, Element] = {}
+    made: Counter[str] = Counter()
     for submission in submissions(runs):
         marks = submission.marks()
         for index, jobs in enumerate(submission.elements):
             newest.update(dict.fromkeys(jobs, Element(submission, index, jobs, marks[index])))
-    unsettled = {element.key: element for element in newest.values() if element.open}
-    asked = {element.submission.name: element.submission for element in unsettled.values()}
-    queue = squeue() if asked else []
-    queued = _states(queue or [], asked)
-    silent = {key[0] for key in unsettled if key not in queued}
-    account: Sequence[Listed] = ()
-    if silent and queue is not None:
-        since = min(asked[name].intent["intended_at"] for name in silent)
-        account = sacct(silent, since) or ()
-    accounted = _states(account, asked)
+            made.update(jobs)
+    told = _ask({element.key: element for element in newest.values() if element.open})
     now, held = time.time(), {}
     for job, element in newest.items():
-        told = Cluster(queue is not None, queued.get(element.key), accounted.get(element.key))
-        marks_of = _with_id(element, told)
-        at, why = life(marks_of, told, now)
-        held[job] = Held(at, why)
+        said = told.get(element.key, Cluster(asked=True))
+        at, why = life(_with_id(element, said), said, now)
+        failed = (at, why) == (Life.ENDED, "failed")
+        often = made[job] > element.submission.intent["retries"]["killed"]
+        held[job] = Held(at, why, failed and often and _never_began(runs, job))
     return Watched(newest, held)
+
+
+def _ask(unsettled: Mapping[Key, Element]) -> dict[Key, Cluster]:
+    """What the cluster says of elements."""
+    if not unsettled:
+        return {}
+    asked = {element.submission.name: element.submission for element in unsettled.values()}
+    queue = squeue({str(submission.intent["user"]) for submission in asked.values()})
+    queued = _listed(queue or (), asked)
+    silent = {
+        key[0] for key, one in unsettled.items() if key not in queued and one.marks.ended is None
+    }
+    account: Sequence[Listed] = ()
+    if silent and queue is not None:
+        account = sacct(silent, min(asked[name].intent["intended_at"] for name in silent)) or ()
+    accounted = _listed(account, asked)
+    return {
+        key: Cluster(
+            queue is not None,
+            queued[key].state if key in queued else None,
+            accounted[key].state if key in accounted else None,
+            queued[key].reason if key in queued else None,
+        )
+        for key in unsettled
+    }
 
 
 def _with_id(element: Element, told: Cluster) -> Marks:
     """The marks, where the id that the cluster has just told was recorded in passing."""
     known = told.queue is not None or told.account is not None
-    marks = element.marks
-    if marks.submitted or not known:
-        return marks
-    return Marks(marks.intended_at, True, marks.started_at, marks.beat_at, marks.ended)
+    return replace(element.marks, submitted=True) if known else element.marks
 
 
-def _states(listed: Sequence[Listed], asked: Mapping[str, Submission]) -> dict[Key, str]:
-    """States by element; the ids of arrays that were submitted and not recorded are recorded.
+def _never_began(runs: Runs, job: str) -> bool:
+    """Whether no attempt at a job was made since it was granted, although allocations were."""
+    folder = runs.folder(job)
+    return not folder.outcomes() and bool(folder.owed(folder.job().outputs))
+
+
+def _listed(rows: Sequence[Listed], asked: Mapping[str, Submission]) -> dict[Key, Listed]:
+    """Rows by element; the ids of arrays that were submitted and not recorded are recorded.
 
     An array that was cancelled before any element of it started is listed as one.
     """
     ids = {name: submission.array_id() for name, submission in asked.items()}
-    found: dict[Key, str] = {}
-    for row in sorted(listed, key=lambda row: "_" in row.id):
+    found: dict[Key, Listed] = {}
+    for row in sorted(rows, key=lambda row: "_" in row.id):
         array_id, _, index = row.id.partition("_")
         if row.name not in asked:
             continue
@@ -103,5 +126,5 @@ def _states(listed: Sequence[Listed], asked: Mapping[str, Submission]) -> dict[K
         if ids[row.name] == array_id:
             every = range(len(asked[row.name].elements))
             for element in [int(index)] if index else every:
-                found[row.name, element] = row.state
+                found[row.name, element] = row
     return found

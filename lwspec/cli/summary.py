@@ -1,0 +1,56 @@
+"""What came of jobs that were started: what failed and why, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from rich.console import Console
+
+from lwspec.cli.session import Session
+from lwspec.engine.ingest import ingest
+from lwspec.engine.records import Attempt, read_records
+from lwspec.engine.slurm.life import Held
+from lwspec.engine.slurm.watch import watch
+from lwspec.engine.states import State, blockers, states
+
+
+def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
+    """The class of a job's failure, and what there is to say of it."""
+    if not tried:
+        return (held.why if held and held.why else "failed"), "its allocation ended before it began"
+    told = held.why if held is not None and held.why not in ("failed", "finished") else None
+    return tried[-1].outcome or told or "killed", (tried[-1].message or "").strip()
+
+
+def summary(session: Session, wanted: Collection[str]) -> int:
+    """Ingest, say what failed and why, and return the exit status."""
+    ingest(session.runs, session.store)
+    records, jobs = read_records(session.store), session.plan.expansion.jobs
+    owed = {
+        job.id: any(o not in records.taken.get(job.id, ()) for o in job.outputs)
+        for job in jobs.values()
+    }
+    held, cancelled = watch(session.runs).held, session.runs.cancelled()
+    found = states(jobs, owed, records.last, held, cancelled)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for job in (jobs[id] for id in jobs if id in wanted):
+        state = found[job.id]
+        if state == State.INTERRUPTED:
+            console.print(f"stopped  {job.kind} {job.label}, log: lwspec logs {job.id}")
+        elif state == State.FAILED:
+            kind, message = failure_of(records.attempts.get(job.id, ()), held.get(job.id))
+            console.print(f"failed   {job.kind} {job.label} [{kind}]")
+            console.print(f"         {message}")
+            console.print(f"         log: lwspec logs {job.id}")
+        elif state == State.BLOCKED:
+            roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
+            console.print(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
+    done = sum(found[id] == State.DONE for id in wanted)
+    spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
+    console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
+    if done == len(wanted):
+        return 0
+    failed = any(found[id] == State.FAILED for id in wanted)
+    mend = "mend what failed, lwspec plan, then " if failed else ""
+    console.print(f"next     {mend}lwspec submit runs what is missing")
+    return 1
