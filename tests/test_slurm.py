@@ -180,15 +180,17 @@ def test_two_copies_of_a_job_are_two_attempts_and_one_is_taken(slurm: SlurmProje
     until(lambda: not running(old) and not running(new), 90)
     slurm.run("status", "small.toml", "--rescan", status=None)
     assert len(recorded(slurm)) == 1
-    assert len(list(slurm.folder_of("data").glob("attempt-*/outputs/*.json"))) == 2
+    assert len(slurm.attempts("data")) == 2
+    assert len(list((slurm.folder_of("data") / "taken").iterdir())) == 1
 
 
 def test_a_controller_that_is_away_is_waited_for(slurm: SlurmProject) -> None:
     slurm.control(data={"seconds": 5})
     slurm.submit(*DATA)
     slurm.until_counting("data")
-    os.kill(slurm.cluster.pid("slurmctld"), signal.SIGTERM)
-    until(lambda: not running(slurm.cluster.pid("slurmctld")))
+    controller = slurm.cluster.pid("slurmctld")
+    os.kill(controller, signal.SIGTERM)
+    until(lambda: not running(controller))
     assert slurm.state("data") in ("running", "queued", "done")
     slurm.cluster.controller()
     slurm.submit("--wait", *DATA)
