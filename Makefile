@@ -28,8 +28,8 @@ test: check
 
 # Starts clusters of its own from Debian's packages, which it installs where they are missing.
 test-slurm: setup
-	command -v slurmctld >/dev/null || apt-get install -y -q --no-install-recommends \
-		$$(cat tests/slurm/packages.txt)
+	command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$(cat tests/slurm/packages.txt); }
 	$(BIN)/pytest -m slurm -n 0 --durations=10
 
 bench: setup

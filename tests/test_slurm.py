@@ -167,8 +167,9 @@ def test_a_slurmd_that_restarts_costs_nothing(slurm: SlurmProject) -> None:
     assert len(slurm.attempts("data")) == 1
 
 
-def test_two_copies_of_a_job_are_two_attempts_and_one_is_taken(slurm: SlurmProject) -> None:
+def test_two_copies_of_a_job_are_two_attempts_and_one_is_taken(accounted: SlurmProject) -> None:
     """The slurmd of a node dies for good: the job starts elsewhere, the old process lives on."""
+    slurm = accounted
     slurm.control(data={"seconds": 60})
     slurm.submit(*DATA)
     old = slurm.until_counting("data")
@@ -219,8 +220,9 @@ def test_whatever_ends_submit_around_sbatch_nothing_is_submitted_twice_or_lost(
 
 
 def test_an_intent_that_was_given_up_and_arrives_after_all_runs_nothing(
-    slurm: SlurmProject,
+    accounted: SlurmProject,
 ) -> None:
+    slurm = accounted
     slurm.shim("sbatch", before="kill -KILL $PPID; exit 1")
     slurm.submit(*DATA, status=None)
     slurm.unshim()
@@ -246,8 +248,9 @@ def test_ctrl_c_at_any_moment_of_submit(slurm: SlurmProject, moment_s: float) ->
     assert not slurm.cluster.run("squeue", "-h").strip()
 
 
-def test_queued_jobs_run_the_code_that_was_submitted(slurm: SlurmProject) -> None:
+def test_queued_jobs_run_the_code_that_was_submitted(accounted: SlurmProject) -> None:
     """The copy is what jobs import; a job whose copy was changed refuses to run."""
+    slurm = accounted
     slurm.control(data={"seconds": 1})
     slurm.submit("--wait", *DATA)
     (code,) = (slurm.folder / "runs/code").iterdir()

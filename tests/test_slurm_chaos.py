@@ -134,7 +134,7 @@ def test_a_plan_completes_whatever_happens(
     accounted.change('partition = "low"', 'partition = "low"\nat_once = 6')
     if real:
         accounted.change("memory_gb = 0.2", "memory_gb = 1.5")
-    accounted.control(data={"seconds": 4})
+    accounted.control(data={"seconds": 6})
     chaos = Chaos(accounted, seed=jobs, arguments=() if real else ("--only", "data*"))
     chaos.run(120 if real else 300)
     chaos.waiting.wait(timeout=900)
