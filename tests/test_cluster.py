@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import Project
 
+from lwspec.cli.session import open_session
 from lwspec.engine.due import due
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
@@ -237,3 +239,12 @@ def test_a_cluster_is_chosen_by_name_from_the_spec_and_the_users_file(
     with pytest.raises(UsageError) as raised:
         choose("hom", {})
     assert "did you mean: home" in str(raised.value)
+
+
+def test_allowances_stay_within_the_budget_together(project: Project) -> None:
+    project.change("gpu_hours = 2.0", "gpu_hours = 0.2")
+    plan = open_session(project.spec, project.folder / "x.db", project.runs, quiet=True).plan
+    assert sum(plan.allowance_s(job) for job in plan.to_run) > 0.2 * 3600
+    shared = plan.shared_allowances_s(plan.to_run, granted_s=60.0)
+    assert sum(shared.values()) == pytest.approx(0.2 * 3600 - 60)
+    assert all(shared[job] >= plan.prices[job].p90_hours * 3600 for job in plan.to_run)

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lwspec.cli.session import Session, open_session
@@ -49,8 +49,9 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
         if not wanted:
             print(nothing_to_run(session.plan))
         else:
-            made = _arrays(session, target, wanted)
-            write_jobs(session.plan, session.runs, wanted, SLURM)
+            allowance_s = session.plan.shared_allowances_s(wanted, _granted_s(session))
+            made = _arrays(session, target, allowance_s)
+            write_jobs(session.plan, session.runs, allowance_s, SLURM)
             session.memory.remember_submitted(session.plan)
             try:
                 _send(session, target, made)
@@ -75,7 +76,9 @@ def keep_going(options: argparse.Namespace, session: Session) -> int:
         if target is None or not wanted:
             return 0
         check_budget(session.plan, wanted)
-        _send(session, target, _arrays(session, target, wanted))
+        folder = session.runs.folder
+        allowance_s = {job: float(folder(job).record()["allowance_s"]) for job in wanted}
+        _send(session, target, _arrays(session, target, allowance_s))
     return len(wanted)
 
 
@@ -154,13 +157,21 @@ def _target(session: Session, name: str | None, home: Path | None) -> Target:
     return open_target(name, cluster, session.runs, home)
 
 
-def _arrays(session: Session, target: Target, wanted: set[str]) -> list[tuple[Array, int]]:
+def _granted_s(session: Session) -> float:
+    """What the jobs in hand may spend, in device seconds."""
+    records = (session.runs.folder(job).record() for job in session.plan.in_hand)
+    return sum(float(record["allowance_s"]) for record in records if record["charge"])
+
+
+def _arrays(
+    session: Session, target: Target, allowance_s: Mapping[str, float]
+) -> list[tuple[Array, int]]:
     """What would be submitted, with time limits; jobs in SLURM already are waited for."""
     plan, watched = session.plan, session.watched
-    allowance_s = {job: plan.allowance_s(plan.expansion.jobs[job]) for job in wanted}
     ids = {job: watched.slurm_id(job) for job in plan.in_hand if job in watched.newest}
     queued = {job: id for job, id in ids.items() if id is not None}
-    return prepare(packs(in_order(plan.expansion.jobs, wanted)), target, allowance_s, queued)
+    todo = in_order(plan.expansion.jobs, set(allowance_s))
+    return prepare(packs(todo), target, allowance_s, queued)
 
 
 def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> None:
@@ -182,7 +193,9 @@ def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> No
 
 def _show(session: Session, target: Target, wanted: set[str]) -> int:
     """Print what sbatch would be given; ids that SLURM has yet to give are packs' ids."""
-    for number, (array, limit_minutes) in enumerate(_arrays(session, target, wanted), start=1):
+    allowance_s = session.plan.shared_allowances_s(wanted, _granted_s(session))
+    made = _arrays(session, target, allowance_s)
+    for number, (array, limit_minutes) in enumerate(made, start=1):
         name = f"{session.loaded.spec.name}-{number}"
         folder = session.runs.path / "submissions" / name
         after = sorted(array.after)

@@ -95,7 +95,8 @@ def _run_here(session: Session, wanted: set[str]) -> int:
     executor = LocalExecutor(session.runs, todo, slots, plan.left_hours, retries, fork=True)
     executor.check_fits()
     executor.wait_for_orphans()
-    write_jobs(plan, session.runs, wanted, LOCAL)
+    allowance_s = {job: plan.allowance_s(job) for job in wanted}
+    write_jobs(plan, session.runs, allowance_s, LOCAL)
     session.memory.remember_submitted(plan)
     _run(session, executor)
     status = summary(session, wanted)

@@ -96,10 +96,23 @@ class Plan:
         listed = [[job.id, job.outputs] for job in self.expansion.jobs.values()]
         return hashlib.sha256(canonical(sorted(listed)).encode()).hexdigest()[:20]
 
-    def allowance_s(self, job: Job) -> float:
+    def allowance_s(self, job: str) -> float:
         """Device seconds after which a job stops itself: never more than the budget has left."""
-        own = max(ALLOWANCE_OVER_P90 * self.prices[job.id].p90_hours * 3600, LEAST_ALLOWANCE_S)
+        own = max(ALLOWANCE_OVER_P90 * self.prices[job].p90_hours * 3600, LEAST_ALLOWANCE_S)
         return min(own, self.left_hours * 3600)
+
+    def shared_allowances_s(self, jobs: Collection[str], granted_s: float) -> dict[str, float]:
+        """Allowances that stay within the budget together, where nobody watches what they spend.
+
+        `granted_s` is what jobs in hand may spend. Each job gets what is reserved for it, and as
+        much of its own allowance beyond as there is room for.
+        """
+        least = {job: self.prices[job].p90_hours * 3600 for job in jobs}
+        more = {job: max(0.0, self.allowance_s(job) - least[job]) for job in jobs}
+        room = self.left_hours * 3600 - granted_s - sum(least.values())
+        wished = sum(more[job] for job in jobs if self.expansion.jobs[job].charge)
+        share = min(1.0, max(0.0, room) / wished) if wished else 1.0
+        return {job: least[job] + share * more[job] for job in jobs}
 
 
 def make_plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,15 @@ def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
     return [sys.executable, "-m", KERNELS, *folders]
 
 
-def write_jobs(plan: Plan, runs: Runs, wanted: set[str], executor: str) -> None:
+def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executor: str) -> None:
     """Write job.json for every job that will run: what grants it its allowance."""
     for job in plan.expansion.jobs.values():
-        if job.id not in wanted:
+        if job.id not in allowance_s:
             continue
         record: dict[str, Any] = {
             **job.to_json(),
             "spec": plan.loaded.spec.name,
-            "allowance_s": plan.allowance_s(job),
+            "allowance_s": allowance_s[job.id],
             "granted_at": time.time(),
             "executor": executor,
             "modelled_s": plan.modelled_s[job.id],
