@@ -11,7 +11,7 @@ import torch
 
 from lwspec.engine.job import Job
 from lwspec.engine.locate import TOY_ROWS
-from lwspec.engine.price import Measurement, price
+from lwspec.engine.price import Measurement, price, unit_of
 from lwspec.errors import DataError
 from lwspec.kernels import stored, wire
 from lwspec.kernels.arm import Batch, Setup
@@ -152,11 +152,15 @@ def test_the_probe_learns_and_survives_an_absent_label(labels: list[int]) -> Non
 
 def test_a_price_is_modelled_until_its_like_was_measured() -> None:
     job = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001",), "x", {})
-    modelled = price(job, 3600.0, [])
+    modelled = price(job, 3600.0, "h200", [])
     assert (modelled.p50_hours, modelled.source) == (1.0, "modelled")
     assert modelled.p90_hours > modelled.p50_hours
-    past = [Measurement("fit bridge", 10.0, seconds) for seconds in (20.0, 30.0, 40.0)]
-    measured = price(job, 3600.0, [*past, Measurement("fit other", 1.0, 900.0)])
+    past = [Measurement("fit bridge", "h200", 10.0, seconds) for seconds in (20.0, 30.0, 40.0)]
+    other = [
+        Measurement("fit other", "h200", 1.0, 900.0),
+        Measurement("fit bridge", "cpu", 1.0, 900.0),
+    ]
+    measured = price(job, 3600.0, "h200", [*past, *other])
     assert (measured.p50_hours, measured.source) == (3.0, "measured")
     assert measured.p90_hours == 4.0
 
@@ -203,3 +207,10 @@ def test_an_answer_inside_a_longer_text_is_extracted_strictly(
     metrics = text_metrics([written], [["1 + 6 = 7\n#### 7"]], PATTERN)
     assert (metrics["exact_match"], metrics["unparsed_rate"]) == (right, unparsed)
     assert text_metrics(["#### 1,007."], [["#### 1007"]], PATTERN)["exact_match"] == 1.0
+
+
+def test_gpus_are_known_by_their_full_names() -> None:
+    assert unit_of("NVIDIA H200") == "h200"
+    assert unit_of("NVIDIA A100-SXM4-80GB") == "a100"
+    assert unit_of(None) == "cpu"
+    assert unit_of("Tesla T4") is None

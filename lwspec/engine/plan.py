@@ -136,7 +136,7 @@ def make_plan(
 
     def price_of(job: str, outputs: Sequence[str]) -> Price:
         seconds = modelled_seconds(jobs[job], arms, facts, outputs)
-        return price(jobs[job], seconds, records.history)
+        return price(jobs[job], seconds, facts.unit, records.history)
 
     rows = _rows(loaded, expansion, records.taken, price_of)
     to_run = tuple(job for job in owed if job in expansion.to_run)

@@ -45,6 +45,8 @@ class Measurement:
     """One finished attempt: the modelled seconds of what it did, and the seconds it took."""
 
     key: str
+    unit: str
+    """The budget's unit that this hardware is: prices are not carried over to another."""
     modelled_s: float
     device_s: float
 
@@ -63,15 +65,24 @@ class Facts:
     unit: str
 
 
+def unit_of(gpu: str | None) -> str | None:
+    """The budget's unit that a GPU by its full name is; None for one that has none."""
+    if gpu is None:
+        return "cpu"
+    return next((unit for unit in FLOPS if unit in gpu.lower()), None)
+
+
 def price_key(job: Job) -> str:
     """Jobs with one key cost alike for each modelled second: the history is kept by it."""
     return f"{job.kind} {job.step}"
 
 
-def price(job: Job, modelled_s: float, history: Iterable[Measurement]) -> Price:
+def price(job: Job, modelled_s: float, unit: str, history: Iterable[Measurement]) -> Price:
     """The price of a job of so many modelled seconds, scaled by what its like has taken."""
     ratios = sorted(
-        past.device_s / past.modelled_s for past in history if past.key == price_key(job)
+        past.device_s / past.modelled_s
+        for past in history
+        if past.key == price_key(job) and past.unit == unit
     )
     if not ratios:
         hours = modelled_s / 3600
