@@ -123,13 +123,13 @@ class Chaos:
                 self.faults[fault.__name__] += 1
 
 
-@pytest.mark.parametrize("real", [False, True], ids=["200 jobs", "20 real jobs"])
+@pytest.mark.parametrize("real", [False, True], ids=["200 jobs", "21 real jobs"])
 def test_a_plan_completes_whatever_happens(
     accounted: SlurmProject, real: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    jobs = 20 if real else 200
+    jobs = 21 if real else 200
     accounted.real = real
-    accounted.write(9 if real else 200)
+    accounted.write(10 if real else 200)
     accounted.change("killed = 3", "killed = 1000")
     accounted.change('partition = "low"', 'partition = "low"\nat_once = 6')
     if real:
