@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from lwspec.cli.agree import check_budget, chosen, hold_to_what_was_shown
 from lwspec.cli.session import Session
-from lwspec.cli.submit import check_budget, chosen, hold_to_what_was_shown, submit
+from lwspec.cli.submit import submit
 from lwspec.engine.states import State
 from lwspec.errors import UsageError
 

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lwspec.cli.agree import check_budget, nothing_to_run
 from lwspec.cli.session import Session, open_session
-from lwspec.cli.submit import check_budget, nothing_to_run
 from lwspec.cli.summary import summary
 from lwspec.engine.due import due
-from lwspec.engine.local import only_one
+from lwspec.engine.lock import only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.retry import again
 from lwspec.engine.runfolder import Runs

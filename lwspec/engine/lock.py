@@ -1,0 +1,50 @@
+"""One lwspec at a time starts jobs in a folder of runs."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from lwspec.errors import UsageError
+
+POLL_S = 0.1
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise  # the file system has no locks
+        return False
+    return True
+
+
+@contextmanager
+def only_one(runs: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel drops when the process dies.
+
+    Raises UsageError where another process holds it for longer than `wait_s`.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    path = runs / "local.lock"
+    deadline = time.monotonic() + wait_s
+    with path.open("a+") as file:
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                raise UsageError(
+                    f"another lwspec ({file.read().strip()}) is running jobs in {runs}",
+                    remedy="lwspec status --watch, or wait until it ends",
+                )
+            time.sleep(POLL_S)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield
