@@ -23,9 +23,9 @@ from lwspec.engine.slurm.life import (
     SBATCH_S,
     Life,
     Marks,
+    Told,
     life,
 )
-from lwspec.engine.slurm.life import Cluster as Told
 from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of, in_minutes
 from lwspec.engine.slurm.queue import elements
 from lwspec.engine.states import State

@@ -215,13 +215,6 @@ class SlurmProject:
                     found.append((intent["intended_at"], f"{array}_{index}"))
         return str(max(found)[1])
 
-    def counting(self, label: str) -> bool:
-        """Whether a job has counted its first step."""
-        return any(
-            '"progress"' in path.read_text()
-            for path in self.folder_of(label).glob("attempt-*/events.jsonl")
-        )
-
     def until_counting(self, label: str, attempt: int = 1) -> int:
         """Wait until an attempt at a job works; its process."""
         path = self.folder_of(label) / f"attempt-{attempt}"

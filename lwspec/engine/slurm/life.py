@@ -81,7 +81,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Told:
     """What the cluster says of it: `asked` is False where squeue could not be reached."""
 
     asked: bool
@@ -91,21 +91,21 @@ class Cluster:
     """Why squeue says that it waits."""
 
 
-def life(marks: Marks, cluster: Cluster, now: float) -> tuple[Life, str | None]:
+def life(marks: Marks, told: Told, now: float) -> tuple[Life, str | None]:
     """What an allocation is at and why: once it ended, or while SLURM holds it back."""
-    queue, account = state_name(cluster.queue), state_name(cluster.account)
+    queue, account = state_name(told.queue), state_name(told.account)
     if queue is not None and queue not in ENDED:
-        held = cluster.reason if "held" in (cluster.reason or "").lower() else None
+        held = told.reason if "held" in (told.reason or "").lower() else None
         return (Life.QUEUED if queue in PENDING else Life.RUNNING), held
-    if marks.ended in (REQUEUED, "stopped") and not cluster.asked:
+    if marks.ended in (REQUEUED, "stopped") and not told.asked:
         return Life.QUEUED, None
-    told = next((ENDED[state] for state in (queue, account) if state in ENDED), None)
+    ended = next((ENDED[state] for state in (queue, account) if state in ENDED), None)
     if marks.ended is not None:
-        return Life.ENDED, told if told in TELLING else marks.ended
-    if told is not None:
-        return Life.ENDED, told
+        return Life.ENDED, ended if ended in TELLING else marks.ended
+    if ended is not None:
+        return Life.ENDED, ended
     as_was = Life.QUEUED if marks.started_at is None else Life.RUNNING
-    if not cluster.asked or (account is not None and marks.started_at is None):
+    if not told.asked or (account is not None and marks.started_at is None):
         return as_was, None
     if not marks.submitted and marks.started_at is None:
         doubtful = now - marks.intended_at < SBATCH_S

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lwspec.engine.runfolder import Runs
-from lwspec.engine.slurm.life import Cluster, Held, Life, Marks, life
+from lwspec.engine.slurm.life import Held, Life, Marks, Told, life
 from lwspec.engine.slurm.queue import Listed, sacct, squeue
 from lwspec.engine.slurm.submission import Submission, submissions
 
@@ -64,7 +64,7 @@ def watch(runs: Runs) -> Watched:
     told = _ask({element.key: element for element in newest.values() if element.open})
     now, held = time.time(), {}
     for job, element in newest.items():
-        said = told.get(element.key, Cluster(asked=True))
+        said = told.get(element.key, Told(asked=True))
         at, why = life(_with_id(element, said), said, now)
         failed = (at, why) == (Life.ENDED, "failed")
         often = made[job] > element.submission.intent["retries"]["killed"]
@@ -72,7 +72,7 @@ def watch(runs: Runs) -> Watched:
     return Watched(newest, held)
 
 
-def _ask(unsettled: Mapping[Key, Element]) -> dict[Key, Cluster]:
+def _ask(unsettled: Mapping[Key, Element]) -> dict[Key, Told]:
     """What the cluster says of elements."""
     if not unsettled:
         return {}
@@ -87,7 +87,7 @@ def _ask(unsettled: Mapping[Key, Element]) -> dict[Key, Cluster]:
         account = sacct(silent, min(asked[name].intent["intended_at"] for name in silent)) or ()
     accounted = _listed(account, asked)
     return {
-        key: Cluster(
+        key: Told(
             queue is not None,
             queued[key].state if key in queued else None,
             accounted[key].state if key in accounted else None,
@@ -97,7 +97,7 @@ def _ask(unsettled: Mapping[Key, Element]) -> dict[Key, Cluster]:
     }
 
 
-def _with_id(element: Element, told: Cluster) -> Marks:
+def _with_id(element: Element, told: Told) -> Marks:
     """The marks, where the id that the cluster has just told was recorded in passing."""
     known = told.queue is not None or told.account is not None
     return replace(element.marks, submitted=True) if known else element.marks
