@@ -8,7 +8,7 @@ import pytest
 from conftest import Project
 from pyarrow import parquet
 
-from lwspec.kernels.metrics import text_metrics
+from lwspec.kernels.metrics import mean, text_scores
 
 TASK = """
 [tasks.echo]
@@ -49,10 +49,11 @@ def test_free_text_from_spec_to_table(generating: Project) -> None:
         seen.add(record["arm"])
         rows = parquet.read_table(path / "predictions/test.parquet").to_pylist()
         assert len(rows) == record["n"] == 30
-        again = text_metrics([row["written"] for row in rows], [[row["target"]] for row in rows])
-        for name, value in again.items():
-            assert record["metrics"][name] == pytest.approx(value)
-        assert f"{100 * again['rougeL']:.1f}" in table
+        again = text_scores([row["written"] for row in rows], [[row["target"]] for row in rows])
+        for name, scores in again.items():
+            assert record["metrics"][name] == pytest.approx(mean(scores))
+            assert [row[name] for row in rows] == scores
+        assert f"{100 * mean(again['rougeL']):.1f}" in table
     assert seen == {
         "bridge",
         "text_relay",

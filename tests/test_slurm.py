@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import sqlite3
 import time
 
 import pytest
 from slurm.cluster import running, until
-from slurm.fixtures import ROOT, SlurmProject
+from slurm.fixtures import ROOT, SlurmProject, recorded, resumed_from
 
 from lwspec.engine.runfolder import read_json
 
 pytestmark = pytest.mark.slurm
 DATA = ("--only", "data*")
-
-
-def recorded(project: SlurmProject) -> list[tuple[str, str]]:
-    """Every output in results.db, once for each time that it is recorded."""
-    with sqlite3.connect(project.folder / "results.db") as connection:
-        return list(connection.execute("SELECT job, output FROM outputs"))
 
 
 def test_plain_jobs_and_their_dependencies_end_done(slurm: SlurmProject) -> None:
@@ -86,11 +78,6 @@ def test_lwspec_cancel_stops_jobs_until_they_are_retried(slurm: SlurmProject) ->
     assert set(slurm.counts()) == {"done"}
 
 
-def resumed_from(project: SlurmProject, label: str = "data") -> int:
-    (taken,) = (project.folder_of(label) / "taken").glob("*.json")
-    return int(read_json(taken)["facts"]["resumed_from"])
-
-
 def test_scontrol_requeue_runs_it_again(slurm: SlurmProject) -> None:
     slurm.control(data={"seconds": 3})
     slurm.submit(*DATA)
@@ -113,10 +100,7 @@ def test_a_preempted_job_goes_on_from_its_checkpoint(
     until(lambda: list((slurm.folder / "runs/submissions").glob("*/slurm.json")), 60)
     slurm.until_counting("data")
     time.sleep(2)
-    slurm.cluster.run(
-        "sbatch", "--partition", "high", "--nodes", "4", "--exclusive", "--output", "/dev/null",
-        "--wrap", "sleep 3",
-    )  # fmt: skip
+    slurm.cluster.preempt()
     out, err = waiting.communicate(timeout=120)
     assert waiting.returncode == 0, out + err
     assert resumed_from(slurm) > 0
@@ -142,61 +126,6 @@ def test_children_of_a_job_do_not_answer_for_it(slurm: SlurmProject) -> None:
     assert not running(pid)
     assert len(slurm.attempts("data")) == 2
     assert resumed_from(slurm) > 0
-
-
-def test_a_node_that_fails_gives_its_job_back(slurm: SlurmProject) -> None:
-    slurm.control(data={"seconds": 6})
-    slurm.submit(*DATA)
-    slurm.until_counting("data")
-    node = slurm.cluster.run("squeue", "-h", "-o", "%N").split()[0]
-    slurm.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    slurm.submit("--wait", *DATA)
-    assert slurm.state("data") == "done"
-    assert len(recorded(slurm)) == 1
-
-
-def test_a_slurmd_that_restarts_costs_nothing(slurm: SlurmProject) -> None:
-    slurm.control(data={"seconds": 6})
-    slurm.submit(*DATA)
-    slurm.until_counting("data")
-    node = slurm.cluster.run("squeue", "-h", "-o", "%N").split()[0]
-    os.kill(slurm.cluster.pid(f"slurmd-{node}"), signal.SIGKILL)
-    time.sleep(1)
-    slurm.cluster.node(node)
-    slurm.submit("--wait", *DATA)
-    assert len(slurm.attempts("data")) == 1
-
-
-def test_two_copies_of_a_job_are_two_attempts_and_one_is_taken(accounted: SlurmProject) -> None:
-    """The slurmd of a node dies for good: the job starts elsewhere, the old process lives on."""
-    slurm = accounted
-    slurm.control(data={"seconds": 60})
-    slurm.submit(*DATA)
-    old = slurm.until_counting("data")
-    node = slurm.cluster.run("squeue", "-h", "-o", "%N").split()[0]
-    os.kill(slurm.cluster.pid(f"slurmd-{node}"), signal.SIGKILL)
-    new = slurm.until_counting("data", attempt=2)
-    assert running(old) and running(new)
-    slurm.submit("--wait", *DATA)
-    until(lambda: not running(old) and not running(new), 90)
-    slurm.run("status", "small.toml", "--rescan", status=None)
-    assert len(recorded(slurm)) == 1
-    assert len(slurm.attempts("data")) == 2
-    assert len(list((slurm.folder_of("data") / "taken").iterdir())) == 1
-
-
-def test_a_controller_that_is_away_is_waited_for(slurm: SlurmProject) -> None:
-    slurm.control(data={"seconds": 5})
-    slurm.submit(*DATA)
-    slurm.until_counting("data")
-    controller = slurm.cluster.pid("slurmctld")
-    os.kill(controller, signal.SIGTERM)
-    until(lambda: not running(controller))
-    assert slurm.state("data") in ("running", "queued", "done")
-    slurm.cluster.controller()
-    slurm.submit("--wait", *DATA)
-    assert slurm.state("data") == "done"
-    assert len(recorded(slurm)) == 1
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

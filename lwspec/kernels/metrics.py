@@ -12,10 +12,8 @@ from lwspec.errors import DataError
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-def classification_metrics(
-    labels: Sequence[int], predicted: Sequence[int], num_labels: int
-) -> dict[str, float]:
-    """Accuracy and macro F1 over every label of the task, those absent from the test included.
+def macro_f1(labels: Sequence[int], predicted: Sequence[int], num_labels: int) -> float:
+    """The mean F1 over every label of the task, those absent from the test included.
 
     A label that nobody has and nobody predicted counts as an F1 of 0.
     """
@@ -24,7 +22,7 @@ def classification_metrics(
     f1 = (
         2 * right[label] / counted[label] if counted[label] else 0.0 for label in range(num_labels)
     )
-    return {"accuracy": right.total() / len(labels), "macro_f1": sum(f1) / num_labels}
+    return sum(f1) / num_labels
 
 
 def parse_answer(written: str, answers: Sequence[str]) -> int | None:
@@ -38,10 +36,10 @@ def parse_answer(written: str, answers: Sequence[str]) -> int | None:
     return found[0] if found else None
 
 
-def text_metrics(
+def text_scores(
     written: Sequence[str], accepted: Sequence[Sequence[str]], answer_pattern: str | None = None
-) -> dict[str, float]:
-    """Means over rows of ROUGE-1, -2 and -L (F measure, stemmed) and of the answers' agreement.
+) -> dict[str, list[float]]:
+    """Each row's ROUGE-1, -2 and -L (F measure, stemmed) and the answers' agreement.
 
     Of several accepted answers the best counts. Agreement is exact match and token F1 of the
     normalised texts; or, with `answer_pattern`, whether its group finds the same first in both
@@ -54,25 +52,32 @@ def text_metrics(
     scorer = RougeScorer(ROUGE, use_stemmer=True)
     pairs = list(zip(written, accepted, strict=True))
     rouge = [scorer.score_multi(list(answers), text) for text, answers in pairs]
-    metrics = {name: mean(score[name].fmeasure for score in rouge) for name in ROUGE}
+    scores = {name: [float(score[name].fmeasure) for score in rouge] for name in ROUGE}
     if answer_pattern is not None:
-        found = [first_match(answer_pattern, text) for text in written]
-        wanted = [{first_match(answer_pattern, answer) for answer in row} for row in accepted]
-        without = [row for row, answers in enumerate(wanted) if None in answers]
-        if without:
-            raise DataError(
-                f"answer_pattern finds no answer in the target of {len(without)} of {len(wanted)} "
-                f"rows, such as {accepted[without[0]][0]!r}",
-                remedy="mend answer_pattern or target",
-            )
-        right = (text in answers for text, answers in zip(found, wanted, strict=True))
-        unparsed = mean(text is None for text in found)
-        return {**metrics, "exact_match": mean(right), "unparsed_rate": unparsed}
-    exact = (
-        normalised(text) in {normalised(answer) for answer in answers} for text, answers in pairs
-    )
-    f1 = (max(token_f1(text, answer) for answer in answers) for text, answers in pairs)
-    return {**metrics, "exact_match": mean(exact), "token_f1": mean(f1)}
+        return {**scores, **_answer_scores(answer_pattern, pairs)}
+    exact = [
+        float(normalised(text) in {normalised(answer) for answer in answers})
+        for text, answers in pairs
+    ]
+    f1 = [max(token_f1(text, answer) for answer in answers) for text, answers in pairs]
+    return {**scores, "exact_match": exact, "token_f1": f1}
+
+
+def _answer_scores(
+    pattern: str, pairs: Sequence[tuple[str, Sequence[str]]]
+) -> dict[str, list[float]]:
+    """Whether the pattern finds an accepted answer in each text, and whether it finds nothing."""
+    found = [first_match(pattern, text) for text, _ in pairs]
+    wanted = [{first_match(pattern, answer) for answer in answers} for _, answers in pairs]
+    without = [row for row, answers in enumerate(wanted) if None in answers]
+    if without:
+        raise DataError(
+            f"answer_pattern finds no answer in the target of {len(without)} of {len(wanted)} "
+            f"rows, such as {pairs[without[0]][1][0]!r}",
+            remedy="mend answer_pattern or target",
+        )
+    right = [float(text in answers) for text, answers in zip(found, wanted, strict=True)]
+    return {"exact_match": right, "unparsed_rate": [float(text is None) for text in found]}
 
 
 def mean(values: Iterable[float]) -> float:

@@ -18,7 +18,7 @@ from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.items import Items
-from lwspec.kernels.metrics import classification_metrics, mean, parse_answer, text_metrics
+from lwspec.kernels.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
 VALIDATION_BATCH = 32
@@ -31,7 +31,10 @@ DECIDES = {"classification": "accuracy", "generation": "rougeL"}
 
 @dataclass(frozen=True)
 class Scored:
-    """What a split scored, and a column of predictions for each thing known of its rows."""
+    """What a split scored, and a column of predictions for each thing known of its rows.
+
+    A metric that is a mean over rows has its rows' scores in the column of its name.
+    """
 
     metrics: Mapping[str, float]
     columns: Mapping[str, Sequence[Any]]
@@ -79,15 +82,14 @@ def score(
             scored = _with(scored, _strict(written, answers, items), {"written": written})
     else:
         targets = [row.accepted or (row.target,) for row in items.rows]
-        metrics = text_metrics(written, targets, setup.task.get("answer_pattern"))
         columns = {"target": [row.target for row in items.rows], "written": written}
-        scored = Scored(metrics, columns)
+        scores = text_scores(written, targets, setup.task.get("answer_pattern"))
+        scored = _with(Scored({}, {}), scores, columns)
     firsts = [answers.ids(row.target)[0] for row in items.rows]
-    right = mean(row.first_token == first for row, first in zip(said, firsts, strict=True))
-    scored = _with(scored, {"first_token_accuracy": right}, {})
+    right = [float(row.first_token == first) for row, first in zip(said, firsts, strict=True)]
+    scored = _with(scored, {"first_token_accuracy": right})
     if precision is not None and arm.message is not None:
-        sizes = [row.message_bytes for row in said]
-        scored = _with(scored, {"message_bytes": mean(sizes)}, {"message_bytes": sizes})
+        scored = _with(scored, {"message_bytes": [row.message_bytes for row in said]})
     return scored
 
 
@@ -105,9 +107,13 @@ def _ask_all(
 
 
 def _with(
-    scored: Scored, metrics: Mapping[str, float], columns: Mapping[str, Sequence[Any]]
+    scored: Scored,
+    scores: Mapping[str, Sequence[float]],
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Scored:
-    return Scored({**scored.metrics, **metrics}, {**scored.columns, **columns})
+    """Add rows' scores, their means, and other columns."""
+    means = {name: mean(rows) for name, rows in scores.items()}
+    return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **scores})
 
 
 def _ask(
@@ -150,15 +156,14 @@ def _labels_scored(items: Items, logprobs: list[list[float]], num_labels: int) -
         "predicted": predicted,
         "label_logprobs": logprobs,
     }
-    return Scored(classification_metrics(items.labels, predicted, num_labels), columns)
+    right = [float(label == said) for label, said in zip(items.labels, predicted, strict=True)]
+    whole = Scored({"macro_f1": macro_f1(items.labels, predicted, num_labels)}, columns)
+    return _with(whole, {"accuracy": right})
 
 
-def _strict(written: Sequence[str], answers: AnswerFormat, items: Items) -> dict[str, float]:
-    """Accuracy of what was freely written, an unparsed answer being wrong, and their rate."""
+def _strict(written: Sequence[str], answers: AnswerFormat, items: Items) -> dict[str, list[float]]:
+    """Whether each row's free answer was right, an unparsed one being wrong, and whether it was."""
     texts = [answers.text(label) for label in answers.labels]
     parsed = [parse_answer(text, texts) for text in written]
-    right = (said == label for said, label in zip(parsed, items.labels, strict=True))
-    return {
-        "strict_accuracy": mean(right),
-        "unparsed_rate": mean(said is None for said in parsed),
-    }
+    right = [float(said == label) for said, label in zip(parsed, items.labels, strict=True)]
+    return {"strict_accuracy": right, "unparsed_rate": [float(said is None) for said in parsed]}

@@ -6,12 +6,16 @@ import getpass
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 ACCOUNTING = ("slurmdbd", "mariadbd", "sacct")
@@ -149,7 +153,7 @@ class Cluster:
         (self.root / "cgroup.conf").write_text("CgroupAutomount=no\n")
         self._munge()
         if self.accounting:
-            self._database(DATABASE.format(**names))
+            self._storage(DATABASE.format(**names))
         self.controller()
         for node in NODES:
             (self.root / "spool" / node).mkdir(exist_ok=True)
@@ -169,7 +173,7 @@ class Cluster:
         ]
         self.run("munged", *flags)
 
-    def _database(self, conf: str) -> None:
+    def _storage(self, conf: str) -> None:
         tables = Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
         common = [f"--user={getpass.getuser()}", f"--datadir={self.root}/db"]
         small = ["--innodb-log-file-size=16M", "--innodb-buffer-pool-size=64M"]
@@ -193,13 +197,45 @@ class Cluster:
         path = self.root / "slurmdbd.conf"
         path.write_text(conf)
         path.chmod(0o600)
-        self.run("slurmdbd")
-        until(lambda: listens(self.port + 1))
+        self.database()
 
     def controller(self) -> None:
         """Start slurmctld, which goes on from its saved state."""
         self.run("slurmctld", "-i")
         until(lambda: "UP" in self.run("scontrol", "ping", check=False))
+
+    def database(self) -> None:
+        """Start slurmdbd."""
+        self.run("slurmdbd")
+        until(lambda: listens(self.port + 1))
+
+    def configure(self, old: str = "", new: str = "") -> None:
+        """Change slurm.conf as it was at first, and have it read; without a change, restore it."""
+        path, first = self.root / "slurm.conf", self.root / "slurm.conf.first"
+        if not first.exists():
+            shutil.copy(path, first)
+        assert old in first.read_text(), old
+        path.write_text(first.read_text().replace(old, new) if old else first.read_text())
+        self.run("scontrol", "reconfigure")
+
+    def preempt(self) -> None:
+        """Take every node for three seconds, with a job that goes before all others."""
+        self.run(
+            "sbatch", "--partition", "high", "--nodes", "4", "--exclusive", "--output",
+            "/dev/null", "--wrap", "sleep 3",
+        )  # fmt: skip
+
+    def kill_node(self, name: str, job: str) -> None:
+        """Kill a node's slurmd, and the step of its job with everything below it."""
+        os.kill(self.pid(f"slurmd-{name}"), signal.SIGKILL)
+        steps = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if f"slurmstepd: [{job}." in " ".join(process.info["cmdline"] or ())
+        ]
+        for process in [each for step in steps for each in (step, *step.children(True))]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def node(self, name: str) -> None:
         """Start the slurmd of a node."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -225,6 +226,17 @@ class SlurmProject:
 
         until(works, 90)
         return int(read_json(path / "started.json")["evidence"]["process"]["pid"])
+
+
+def recorded(project: SlurmProject) -> list[tuple[str, str]]:
+    """Every output in results.db, once for each time that it is recorded."""
+    with sqlite3.connect(project.folder / "results.db") as connection:
+        return list(connection.execute("SELECT job, output FROM outputs"))
+
+
+def resumed_from(project: SlurmProject, label: str = "data") -> int:
+    (taken,) = (project.folder_of(label) / "taken").glob("*.json")
+    return int(read_json(taken)["facts"]["resumed_from"])
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def work(attempt: Any) -> None:
         os._exit(0)
     while begun < steps:
         reason = attempt.why_stop()
-        if reason is not None:
+        if reason is not None and plan["do"] != "deaf":
             (attempt.path / "checkpoint.json").write_text(json.dumps(begun))
             raise reason
         time.sleep(STEP_S)
@@ -39,6 +39,10 @@ def work(attempt: Any) -> None:
     if plan["do"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     for output in attempt.owed():
+        if plan["do"] == "half" and attempt.path.name == "attempt-1":
+            attempt.path.joinpath("outputs").mkdir(exist_ok=True)
+            attempt.path.joinpath(f"outputs/.{output}.json.{os.getpid()}").write_text('{"metr')
+            os.kill(os.getpid(), signal.SIGKILL)
         path = attempt.path / f"{output}.txt"
         path.write_text(f"{attempt.job.id} {output}\n")
         attempt.take(output, [path], {}, {"resumed_from": resumed_from})
