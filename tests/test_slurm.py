@@ -8,7 +8,7 @@ import time
 
 import pytest
 from slurm.cluster import running, until
-from slurm.fixtures import ROOT, SlurmProject, recorded, resumed_from
+from slurm.fixtures import ROOT, SlurmProject, finished, resumed_from
 
 from lwspec.engine.runfolder import read_json
 
@@ -19,8 +19,7 @@ DATA = ("--only", "data*")
 def test_plain_jobs_and_their_dependencies_end_done(slurm: SlurmProject) -> None:
     slurm.submit("--wait")
     assert set(slurm.counts()) == {"done"}
-    found = recorded(slurm)
-    assert len(found) == len(set(found)) == 3
+    assert len(finished(slurm)) == 3
     assert "everything is done" in slurm.submit()
 
 
@@ -105,7 +104,7 @@ def test_a_preempted_job_goes_on_from_its_checkpoint(
     assert waiting.returncode == 0, out + err
     assert resumed_from(slurm) > 0
     assert slurm.attempts("data")[0]["outcome"] == "stopped"
-    assert len(recorded(slurm)) == 1
+    assert len(finished(slurm)) == 1
 
 
 def test_the_time_limit_is_met_with_a_checkpoint_and_a_requeue(accounted: SlurmProject) -> None:

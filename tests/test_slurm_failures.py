@@ -8,7 +8,7 @@ import time
 
 import pytest
 from slurm.cluster import running, until
-from slurm.fixtures import SlurmProject, recorded, resumed_from
+from slurm.fixtures import SlurmProject, finished, resumed_from
 
 pytestmark = pytest.mark.slurm
 DATA = ("--only", "data*")
@@ -22,7 +22,7 @@ def test_a_node_that_fails_gives_its_job_back(slurm: SlurmProject) -> None:
     slurm.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     slurm.submit("--wait", *DATA)
     assert slurm.state("data") == "done"
-    assert len(recorded(slurm)) == 1
+    assert len(finished(slurm)) == 1
 
 
 def test_a_slurmd_that_restarts_costs_nothing(slurm: SlurmProject) -> None:
@@ -50,7 +50,6 @@ def test_two_copies_of_a_job_are_two_attempts_and_one_is_taken(accounted: SlurmP
     slurm.submit("--wait", *DATA)
     until(lambda: not running(old) and not running(new), 90)
     slurm.run("status", "small.toml", "--rescan", status=None)
-    assert len(recorded(slurm)) == 1
     assert len(slurm.attempts("data")) == 2
     assert len(list((slurm.folder_of("data") / "taken").iterdir())) == 1
 
@@ -83,7 +82,7 @@ def test_a_controller_that_is_away_is_waited_for(slurm: SlurmProject) -> None:
     slurm.cluster.controller()
     slurm.submit("--wait", *DATA)
     assert slurm.state("data") == "done"
-    assert len(recorded(slurm)) == 1
+    assert len(finished(slurm)) == 1
 
 
 def test_a_database_that_is_away_delays_nothing(accounted: SlurmProject) -> None:
@@ -133,12 +132,12 @@ def test_what_was_half_written_when_a_job_was_killed_is_in_nobodys_way(
     assert first == {} and second["outcome"] == "finished"
     left = slurm.folder_of("data") / "attempt-1/outputs"
     assert list(left.glob(".*")) and not list(left.glob("*.json"))
-    assert len(recorded(slurm)) == 1
+    assert len(finished(slurm)) == 1
 
 
 def test_a_job_that_is_deaf_to_the_warning_ends_at_its_limit(accounted: SlurmProject) -> None:
     slurm = accounted
-    slurm.change("minutes = 10", "minutes = 1")
+    slurm.change("minutes = 10", "minutes = 2")
     slurm.change("killed = 3", "killed = 0")
     slurm.control(data={"seconds": 300, "do": "deaf"})
     slurm.submit("--wait", *DATA, status=1)

@@ -228,10 +228,11 @@ class SlurmProject:
         return int(read_json(path / "started.json")["evidence"]["process"]["pid"])
 
 
-def recorded(project: SlurmProject) -> list[tuple[str, str]]:
-    """Every output in results.db, once for each time that it is recorded."""
+def finished(project: SlurmProject) -> list[tuple[str, int]]:
+    """Every attempt that results.db says finished."""
     with sqlite3.connect(project.folder / "results.db") as connection:
-        return list(connection.execute("SELECT job, output FROM outputs"))
+        query = "SELECT job, number FROM attempts WHERE outcome = 'finished'"
+        return list(connection.execute(query))
 
 
 def resumed_from(project: SlurmProject, label: str = "data") -> int:

@@ -1,0 +1,1 @@
+"""What a mean or a difference is worth: pure functions over numbers that runs recorded."""

@@ -1,0 +1,175 @@
+"""Whether two arms differ: tests on the same items, each with its name, n and effect size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+from scipy import stats
+
+from lwspec.report.statistics.intervals import LEVEL, Scores, variance
+
+LEAST_SEEDS = 3
+"""Fewer seeds than this leave a variance between seeds that nobody should test with."""
+
+BOOTSTRAP_DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm less another: the difference with its 95% interval, and the test's p-value."""
+
+    test: str
+    n: str
+    """What the test rests on: `872 items`, `3 seeds, 872 items`."""
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    """None where there is no spread to hold the difference against: no test then."""
+    effect: float | None
+    """None where the spread is zero."""
+    effect_name: str
+
+
+def mcnemar(one: Scores, other: Scores) -> Comparison:
+    """McNemar's test of two single runs' right and wrong [items], with the mid-p value.
+
+    Of b and c items that only one of them has right, mid-p is twice the binomial tail up to the
+    smaller less the smaller's own probability (Fagerland, Lydersen and Laake 2013, BMC Medical
+    Research Methodology 13:91, equation 4). The effect is Cohen's g, the larger share less 0.5.
+    """
+    b, c = int(((one == 1) & (other == 0)).sum()), int(((one == 0) & (other == 1)).sum())
+    p = mid_p(b, c)
+    effect = max(b, c) / (b + c) - 0.5 if b + c else None
+    low, high = _item_interval(one - other)
+    difference = float((one - other).mean())
+    return Comparison(
+        "McNemar, mid-p", f"{one.size} items", difference, low, high, p, effect, "Cohen's g"
+    )
+
+
+def mid_p(b: int, c: int) -> float:
+    """The two-sided mid-p value of b against c discordant pairs."""
+    few, all_ = min(b, c), b + c
+    if all_ == 0:
+        return 1.0
+    point = float(stats.binom.pmf(few, all_, 0.5))
+    if b == c:
+        return 1.0 - point / 2
+    return 2 * float(stats.binom.cdf(few, all_, 0.5)) - point
+
+
+def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
+    """Two single runs' scores [items] compared over resampled items.
+
+    p is the share of draws whose mean lies as far from the observed difference as that lies from
+    zero, the observation itself counted (Davison and Hinkley 1997, section 4.2). Draws are seeded,
+    so that the same scores give the same p.
+    """
+    gaps = one - other
+    difference, n = float(gaps.mean()), gaps.size
+    source = numpy.random.default_rng(0)
+    values, counts = numpy.unique(gaps, return_counts=True)
+    means = numpy.concatenate(
+        [
+            source.multinomial(n, counts / n, size=part) @ values / n
+            for part in _parts(BOOTSTRAP_DRAWS, values.size)
+        ]
+    )
+    far = int((numpy.abs(means - difference) >= abs(difference) - 1e-12).sum())
+    low, high = numpy.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    spread = float(gaps.std(ddof=1)) if n > 1 else 0.0
+    return Comparison(
+        "paired bootstrap over items",
+        f"{n} items",
+        difference,
+        float(low),
+        float(high),
+        (far + 1) / (BOOTSTRAP_DRAWS + 1),
+        difference / spread if spread else None,
+        "Cohen's d of items",
+    )
+
+
+def paired_t(one: Sequence[float], other: Sequence[float]) -> Comparison:
+    """Student's paired t over seeds that both arms have, in the same order."""
+    assert len(one) == len(other) >= LEAST_SEEDS
+    gaps = numpy.subtract(one, other)
+    return _t_over_seeds(gaps, float(gaps.mean()), "paired t over seeds")
+
+
+def t_against(values: Sequence[float], fixed: float) -> Comparison:
+    """Student's t of an arm's seeds against a number without a seed."""
+    assert len(values) >= LEAST_SEEDS
+    gaps = numpy.subtract(values, fixed)
+    return _t_over_seeds(gaps, float(gaps.mean()), "t over seeds, against one run")
+
+
+def seeds_and_items(one: Scores, other: Scores) -> Comparison:
+    """Two arms' scores [seeds, items] over the same items, with new seeds and new items in mind.
+
+    Student's t on the difference of the means, whose variance is that of `variance`; an arm
+    without a seed has one row. The effect is Cohen's d over the pooled spread between seeds.
+    """
+    assert all(arm.shape[0] == 1 or arm.shape[0] >= LEAST_SEEDS for arm in (one, other))
+    difference = float(one.mean() - other.mean())
+    error2, freedom = variance([one, other])
+    seeds = " and ".join(dict.fromkeys(str(a.shape[0]) for a in (one, other) if a.shape[0] > 1))
+    spreads = [float(a.mean(axis=1).var(ddof=1)) for a in (one, other) if a.shape[0] > 1]
+    spread = math.sqrt(sum(spreads) / len(spreads)) if spreads else 0.0
+    low, high, p = _t(difference, math.sqrt(error2), freedom)
+    return Comparison(
+        "t over seeds and items",
+        f"{seeds} seeds, {one.shape[1]} items",
+        difference,
+        low,
+        high,
+        p,
+        difference / spread if spread else None,
+        "Cohen's d of seeds",
+    )
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Holm 1979, Scandinavian Journal of Statistics 6, 65)."""
+    order = sorted(range(len(ps)), key=lambda index: ps[index])
+    adjusted, most = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(order):
+        most = max(most, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = most
+    return adjusted
+
+
+def _t(difference: float, error: float, freedom: float) -> tuple[float, float, float | None]:
+    """An interval and a two-sided p-value; none without any spread, which proves nothing."""
+    if error == 0.0:
+        return difference, difference, None
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
+    return difference - half, difference + half, p
+
+
+def _t_over_seeds(gaps: Scores, difference: float, test: str) -> Comparison:
+    spread = float(gaps.std(ddof=1))
+    low, high, p = _t(difference, spread / math.sqrt(gaps.size), gaps.size - 1)
+    effect = difference / spread if spread else None
+    return Comparison(
+        test, f"{gaps.size} seeds", difference, low, high, p, effect, "Cohen's d of seeds"
+    )
+
+
+def _item_interval(gaps: Scores) -> tuple[float, float]:
+    difference = float(gaps.mean())
+    if gaps.size < 2:
+        return difference, difference
+    low, high, _ = _t(difference, float(gaps.std(ddof=1)) / math.sqrt(gaps.size), gaps.size - 1)
+    return low, high
+
+
+def _parts(draws: int, values: int) -> list[int]:
+    """Draws in parts of at most ten million counts."""
+    most = max(1, 10_000_000 // values)
+    return [most] * (draws // most) + ([draws % most] if draws % most else [])
