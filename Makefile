@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results check test test-slurm bench clean
+.PHONY: setup quickstart results check test test-slurm statistics bench clean
 
 setup: .venv/ready
 
@@ -32,8 +32,13 @@ test-slurm: setup
 		apt-get install -y -qq --no-install-recommends $$(cat tests/slurm/packages.txt); }
 	$(BIN)/pytest -m slurm -n 0 --durations=10
 
+# How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
+statistics: setup
+	$(BIN)/python bench/statistics.py docs/statistics.md
+
 bench: setup
 	$(BIN)/python bench/command_line.py
+	$(BIN)/python bench/report.py
 
 clean:
 	rm -rf .venv build *.egg-info

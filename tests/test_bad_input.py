@@ -75,7 +75,7 @@ def test_an_arm_that_cannot_run_fails_alone(project: Project) -> None:
     assert "40 folds" in done.stdout
     project.run("report", "small.toml", "--paper", "paper")
     text = (project.folder / "paper/tables/main.tex").read_text()
-    assert r"linear\_probe & \textit{not run}" in text
+    assert r"linear\_probe & \multicolumn{2}{c}{\textit{not run}}" in text
     assert "2 of 2" in text
 
 

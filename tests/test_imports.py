@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Project
 
-HEAVY = {"torch", "transformers", "matplotlib", "submitit", "datasets", "sklearn", "scipy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "matplotlib",
+    "submitit",
+    "datasets",
+    "sklearn",
+    "scipy.stats",
+    "scipy.optimize",
+}
 
 ALLOWED = {
     "cli": {"lwspec.cli", "lwspec.engine", "lwspec.report", "lwspec.kernels.arms", "lwspec.errors"},

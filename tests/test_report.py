@@ -11,7 +11,7 @@ import pytest
 from conftest import ENVIRONMENT, Project
 from pypdf import PdfReader
 
-from lwspec.report.latex import escape, macro_name
+from lwspec.report.paper.latex import escape, macro_name
 
 LATEX = shutil.which("latexmk") is not None
 
@@ -40,7 +40,7 @@ def test_the_same_records_give_the_same_bytes(reported: Project) -> None:
     one, two = reported.folder / "paper", reported.folder / "again"
     files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert len(files) == (6 if LATEX else 5)
+    assert len(files) == (7 if LATEX else 6)
     for file in files:
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
@@ -69,7 +69,7 @@ def test_two_experiments_with_one_arm_keep_their_rows_apart(
     project.run("report", "small.toml", "--paper", "paper")
     table = (project.folder / "paper/tables/main.tex").read_text()
     assert "bridge, main & " in table
-    assert r"bridge, wide & \textit{not run}" in table
+    assert r"bridge, wide & \multicolumn{2}{c}{\textit{not run}}" in table
 
 
 def test_a_figure_says_which_seeds_it_lacks(copy_of_finished: Callable[[], Project]) -> None:
@@ -99,7 +99,8 @@ def test_missing_seeds_are_shown_and_refused_when_strict(
     done = project.run("report", "small.toml", "--paper", "paper")
     assert "bridge/colour: 1 of 2 runs; missing: bridge colour s2" in done.stdout
     table = (project.folder / "paper/tables/main.tex").read_text()
-    assert "1 of 2" in table
+    row = next(line for line in table.splitlines() if line.startswith("bridge &"))
+    assert row.endswith(r"{\scriptsize 1 of 2} & 1 of 2 \\")
     strict = project.run("report", "small.toml", "--paper", "paper", "--strict", status=1)
     assert "1 gaps" in strict.stderr
 

@@ -16,7 +16,7 @@ VERBS = {
     "plan": "jobs, price against the budget, what changed since the last submit",
     "submit": "run what the plan lacks",
     "status": "every job's state, progress, and what was spent",
-    "report": "tables, figures, numbers.tex and the paper, from the records",
+    "report": "tables, figures, numbers.tex and the paper, or an HTML page, from the records",
     "run": "submit here, wait, report",
     "logs": "what a job printed, of its newest attempt",
     "cancel": "take jobs back: they stop, and nothing starts them again by itself",
@@ -49,7 +49,7 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "why":
         verb.add_argument(
             "ref",
-            help=r"tables/TABLE.tex:ROW/COLUMN, a macro such as \MainBridgeTopic, or a job id",
+            help=r"TABLE:ROW/COLUMN, a macro such as \MainBridgeTopic, a claim, or a job id",
         )
         verb.add_argument("--spec", type=Path, help="default: the spec planned last")
     elif name == "logs":
@@ -72,14 +72,26 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
         verb.set_defaults(yes=True, wait=True, dry_run=False)
     if name == "cancel":
         verb.add_argument("--only", metavar="GLOB", help="jobs whose kind and label match")
-    if name in ("report", "run"):
+    if name == "report":
+        verb.add_argument(
+            "--paper", type=Path, metavar="DIR", help="default: paper, or none with --html"
+        )
+        verb.add_argument(
+            "--html",
+            type=Path,
+            metavar="FILE",
+            help="the results as one page that needs no network",
+        )
+    if name == "run":
         verb.add_argument("--paper", type=Path, default=Path("paper"), metavar="DIR")
+    if name in ("report", "run"):
         verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")
+    if name in ("report", "status"):
+        verb.add_argument("--rescan", action="store_true", help="look at finished jobs again")
     if name in ("plan", "status", "why"):
         verb.add_argument("--json", action="store_true")
     if name == "status":
         verb.add_argument("--watch", action="store_true", help="again every two seconds")
-        verb.add_argument("--rescan", action="store_true", help="look at finished jobs again")
 
 
 def _executor(verb: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,9 @@ from rich.table import Table
 from lwspec.cli.session import Session, open_session
 from lwspec.engine.evidence import PACKAGE, git_state
 from lwspec.engine.plan import Change, Plan, Row, compare
+from lwspec.report.detectable import detectable
+from lwspec.report.paper.check import Checked, check_paper
+from lwspec.report.query import read_results
 
 WIDE = 150
 """Columns that the whole table takes; a narrower terminal gets its figures alone."""
@@ -46,10 +49,12 @@ def change_since_submit(session: Session) -> Change | None:
 def show_plan(session: Session, change: Change | None) -> None:
     """Print the plan for a person."""
     plan, console = session.plan, wide_console()
+    checked = check_paper(plan, session.runs.path)
     budget = plan.loaded.spec.budget
     console.print(f"{_headline(plan)} · counted in {budget.gpu}, {budget.gpus} at once\n")
     narrow = console.width < WIDE
-    console.print(_table(plan, narrow))
+    detects = detectable(plan, read_results(session.store))
+    console.print(_table(plan, narrow, detects))
     if narrow:
         console.print(f"arms, tasks, seeds and points: in a terminal of {WIDE} columns")
     if later := [row for row in plan.rows if row.plan_only]:
@@ -61,7 +66,14 @@ def show_plan(session: Session, change: Change | None) -> None:
         f"left {_hours(plan.left_hours - plan.p50_hours)} · wall clock on {budget.gpus} about "
         f"{_duration(plan.p50_hours / budget.gpus)}"
     )
-    for name, text in _notes(session, change):
+    if detects and not narrow:
+        assumed = plan.loaded.spec.statistics
+        console.print(
+            f"detects: the least difference in points that a 5% test finds in 80% of cases, for a "
+            f"spread of {100 * assumed.seed_sd:g} points between seeds and "
+            f"{100 * assumed.item_sd:g} between items"
+        )
+    for name, text in [*_paper_notes(checked), *_notes(session, change)]:
         console.print(f"{name:<24}{escape(text)}")
 
 
@@ -80,7 +92,7 @@ def _headline(plan: Plan) -> str:
     )
 
 
-def _table(plan: Plan, narrow: bool) -> Table:
+def _table(plan: Plan, narrow: bool, detects: Mapping[str, float]) -> Table:
     """A line for each experiment, under a line that sums up its group where it shares one."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     allotted = any(row.declared_hours is not None for row in plan.rows)
@@ -88,7 +100,7 @@ def _table(plan: Plan, narrow: bool) -> Table:
     if not narrow:
         table.add_column("arms", min_width=15)
         table.add_column("tasks", min_width=10)
-    counted = () if narrow else ("seeds", "points")
+    counted = () if narrow else ("seeds", "detects", "points")
     for column in (*counted, "to run", "h p50", "h p90", *(["allotted"] if allotted else [])):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
@@ -99,7 +111,7 @@ def _table(plan: Plan, narrow: bool) -> Table:
 
     for name, rows in _groups(plan).items():
         if len(rows) > 1:
-            line([escape(name), "", "", "", ""], rows, _source(rows))
+            line([escape(name), "", "", "", "", ""], rows, _source(rows))
         for row in rows:
             indent = "  " if len(rows) > 1 else ""
             cells = [
@@ -107,10 +119,11 @@ def _table(plan: Plan, narrow: bool) -> Table:
                 escape(" ".join(row.arms)),
                 escape(" ".join(row.tasks)),
                 str(row.seeds),
+                f"{detects[row.experiment]:.1f}" if row.experiment in detects else "--",
                 str(row.points),
             ]
             line(cells, [row], _source([row]))
-    line(["total", "", "", "", ""], [row for row in plan.rows if not row.plan_only], "")
+    line(["total", "", "", "", "", ""], [row for row in plan.rows if not row.plan_only], "")
     return table
 
 
@@ -142,6 +155,14 @@ def _source(rows: Sequence[Row]) -> str:
     source = ", ".join(dict.fromkeys(s for row in rows for s in row.sources))
     source = source or ("all done" if any(row.jobs for row in rows) else "shared, see above")
     return f"{source}, plan only" if all(row.plan_only for row in rows) else source
+
+
+def _paper_notes(checked: Checked) -> list[tuple[str, str]]:
+    """What the paper asks for in vain, and what it leaves out."""
+    notes = [("paper, unfilled", str(each)) for each in checked.unfilled]
+    if checked.unused:
+        notes.append(("paper, unused", f"shows nothing of {', '.join(checked.unused)}"))
+    return notes
 
 
 def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
@@ -183,6 +204,8 @@ def _duration(hours: float) -> str:
 def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
     """The plan for a program."""
     plan = session.plan
+    checked = check_paper(plan, session.runs.path)
+    detects = detectable(plan, read_results(session.store))
     return {
         "spec": plan.loaded.spec.name,
         "digest": plan.digest,
@@ -194,7 +217,13 @@ def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
         "unspent_hours": plan.left_hours,
         "left_hours": plan.left_hours - plan.p50_hours,
         "allotted_hours": sum(r.declared_hours or 0.0 for r in plan.rows if not r.plan_only),
-        "experiments": [asdict(row) for row in plan.rows],
+        "experiments": [
+            {**asdict(row), "detects_points": detects.get(row.experiment)} for row in plan.rows
+        ],
+        "paper": {
+            "unfilled": [str(each) for each in checked.unfilled],
+            "unused": list(checked.unused),
+        },
         "jobs": [
             {
                 "id": job.id,

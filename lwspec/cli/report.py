@@ -1,46 +1,75 @@
-"""`lwspec report [SPEC] --paper DIR`: tables, figures, macros and the PDF from the records."""
+"""`lwspec report [SPEC] --paper DIR --html FILE`: the paper and the page, from the records."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lwspec.cli.session import Session, open_session
 from lwspec.errors import ReportError
+from lwspec.report.content import Content, make_content
 from lwspec.report.evidence import read_evidence
-from lwspec.report.paper import compile_pdf, write_artefacts
+from lwspec.report.numbers import Numbers
+from lwspec.report.page.write import check_path, write_page
+from lwspec.report.paper.pdf import compile_pdf
+from lwspec.report.paper.write import Written, write_paper
 from lwspec.report.query import read_results
 from lwspec.report.verify import verify
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the paper's folder; 1 with --strict where runs are missing."""
-    session = open_session(options.spec, options.db, options.runs)
-    return report(session, options.paper, strict=options.strict)
+    """Write the paper's folder, the page, or both; 1 with --strict where runs are missing."""
+    if options.html is not None:
+        check_path(options.html)
+    folder = Path("paper") if options.paper is None and options.html is None else options.paper
+    session = open_session(options.spec, options.db, options.runs, rescan=options.rescan)
+    return report(session, folder, strict=options.strict, page=options.html)
 
 
-def report(session: Session, folder: Path, *, strict: bool) -> int:
+def report(session: Session, folder: Path | None, *, strict: bool, page: Path | None = None) -> int:
     """Render everything that the spec promises, and say what the records could not fill."""
-    results = read_results(session.store)
-    evidence = read_evidence(session.store, session.plan)
-    if not any(job in session.plan.states for job in results.outputs):
+    content = read_content(session)
+    if not any(job in session.plan.states for job in content.results.outputs):
         raise ReportError("no run of this spec has finished", remedy="lwspec submit")
-    verify(session.plan, results, session.runs.path)
-    artefacts = write_artefacts(session.plan, results, evidence, folder)
-    for path in artefacts.written:
-        print(f"wrote {os.path.relpath(path)}")
-    if artefacts.tex is None:
-        print("no paper: the spec has no [paper] table")
-    else:
-        pdf = compile_pdf(artefacts.tex, evidence)
-        if pdf is None:
-            print("no PDF: latexmk is not installed (Debian: apt-get install latexmk")
-            print("  texlive-latex-recommended texlive-fonts-recommended texlive-latex-extra)")
-        else:
-            print(f"wrote {os.path.relpath(pdf)}")
-    for gap in artefacts.gaps:
+    paper = None if folder is None else write_paper(content, folder)
+    with ThreadPoolExecutor(1) as beside:  # LaTeX is a process of its own: the page need not wait
+        compiling = None
+        if paper is not None and paper.tex is not None:
+            compiling = beside.submit(compile_pdf, paper.tex, content.evidence.newest)
+        if page is not None:
+            write_page(content, page)
+            print(f"wrote {os.path.relpath(page)}")
+    if paper is not None:
+        _say_written(paper, compiling.result() if compiling else None)
+    for judged in content.claims:
+        print(f"claim {judged.claim.name}: {judged.verdict.value} {judged.p_text or judged.why}")
+    for gap in content.gaps:
         print(f"gap: {gap}")
-    if artefacts.gaps and strict:
-        raise ReportError(f"{len(artefacts.gaps)} gaps", remedy="lwspec submit")
+    if content.gaps and strict:
+        raise ReportError(f"{len(content.gaps)} gaps", remedy="lwspec submit")
     return 0
+
+
+def _say_written(paper: Written, pdf: Path | None) -> None:
+    """What was written of the paper, or why there is no PDF."""
+    for path in paper.paths:
+        print(f"wrote {os.path.relpath(path)}")
+    if paper.tex is None:
+        print("no paper: the spec has no [paper] table")
+    elif pdf is None:
+        print("no PDF: latexmk is not installed (Debian: apt-get install latexmk")
+        print("  texlive-latex-recommended texlive-fonts-recommended texlive-latex-extra)")
+    else:
+        print(f"wrote {os.path.relpath(pdf)}")
+
+
+def read_content(session: Session) -> Content:
+    """Everything that the report shows. Raises ReportError for a file that has changed."""
+    results = read_results(session.store)
+    verify(session.plan, results, session.runs.path)
+    numbers = Numbers(session.plan, results, session.runs.path)
+    content = make_content(session.plan, numbers, read_evidence(session.store, session.plan))
+    numbers.save()
+    return content

@@ -11,7 +11,8 @@ from lwspec.engine.expand import expand
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
-from lwspec.engine.load import LoadedSpec, load
+from lwspec.engine.load import load
+from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import locate
 from lwspec.engine.plan import Plan, make_plan
 from lwspec.engine.records import Records, read_records

@@ -6,20 +6,15 @@ import argparse
 import json
 from typing import Any
 
+from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
-from lwspec.report.evidence import read_evidence
-from lwspec.report.query import read_results
-from lwspec.report.verify import verify
 from lwspec.report.why import explain
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the chain, for a person or as JSON."""
     session = open_session(options.spec, options.db, options.runs, quiet=options.json)
-    evidence = read_evidence(session.store, session.plan)
-    results = read_results(session.store)
-    verify(session.plan, results, session.runs.path)
-    chain = explain(options.ref, session.plan, results, evidence, session.runs.path)
+    chain = explain(options.ref, read_content(session), session.runs.path)
     if options.json:
         print(json.dumps(chain, indent=1))
         return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
 from lwspec.engine.job import Job, Kind, identity
-from lwspec.engine.load import LoadedSpec
+from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.refuse import refuse
 from lwspec.engine.resolve import (
@@ -76,6 +76,7 @@ class _Builder:
         self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
         self.to_run: set[str] = set()
         self.labels: dict[tuple[str, str], str] = {}
+        self.shared: tuple[Block, dict[str, str], dict[str, str]] | None = None
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
@@ -207,6 +208,12 @@ class _Builder:
 
     def _inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
         """Jobs whose outputs the arm's jobs read, and where the models lie that they load."""
+        if self.shared is None or self.shared[0] is not block:  # all seeds of a block share them
+            self.shared = (block, *self._make_inputs(block))
+        _, inputs, places = self.shared
+        return dict(inputs), dict(places)
+
+    def _make_inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         for need in block.arm.needs(block.resolved.settings):
             inputs[need.step] = self._need(need, block)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from lwspec.engine import store as db
 from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, read_json
@@ -38,13 +39,14 @@ def ingest(runs: Runs, store: Store, rescan: bool = False) -> list[Problem]:
             row.id: row.folder_mtime_ns
             for row in connection.execute(select(db.jobs).where(db.jobs.c.settled))
         }
+    folders = list(runs.folders())
     changed = [
         folder
-        for folder in runs.folders()
+        for folder in folders
         if rescan or known.get(folder.path.name) != folder.path.stat().st_mtime_ns
     ]
     with store.write() as connection:
-        _forget_missing(connection, runs)
+        _forget_missing(connection, {folder.path.name for folder in folders})
         for folder in changed:
             try:
                 with connection.begin_nested():
@@ -174,9 +176,8 @@ def _plans(connection: Connection, runs: Runs, problems: list[Problem]) -> None:
         _insert_new(connection, db.cells, rows)
 
 
-def _forget_missing(connection: Connection, runs: Runs) -> None:
+def _forget_missing(connection: Connection, present: Collection[str]) -> None:
     """Drop the rows of jobs whose folder is gone."""
-    present = {folder.path.name for folder in runs.folders()}
     gone = [row.id for row in connection.execute(select(db.jobs.c.id)) if row.id not in present]
     for job_id in gone:
         connection.execute(delete(db.jobs).where(db.jobs.c.id == job_id))
@@ -185,14 +186,16 @@ def _forget_missing(connection: Connection, runs: Runs) -> None:
 
 
 def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        statement = insert(table).values(row)
-        updates = {column.name: statement.excluded[column.name] for column in table.columns}
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[column.name for column in table.primary_key], set_=updates
-            )
-        )
+    connection.execute(_upsert_into(table), rows)
+
+
+@cache
+def _upsert_into(table: Table) -> Insert:
+    """The statement that writes whole rows over those of the same key."""
+    statement = insert(table)
+    updates = {column.name: statement.excluded[column.name] for column in table.columns}
+    keys = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(index_elements=keys, set_=updates)
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.artefact_checks import check_artefacts
 from lwspec.engine.explain import explain
-from lwspec.engine.metrics import METRICS
+from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
 from lwspec.engine.resolve import at_point, points
-from lwspec.engine.spec import Experiment, Figure, Latency, Spec, Train
+from lwspec.engine.spec import Experiment, Latency, Spec, Train
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
 
 Arms = Mapping[str, ArmDeclaration]
-
-
-@dataclass(frozen=True)
-class LoadedSpec:
-    """A checked spec with the text that it came from."""
-
-    spec: Spec
-    source: Source
-
-    def fail(
-        self,
-        loc: Sequence[str | int],
-        what: str,
-        *,
-        near: str | None = None,
-        to_do: str | None = None,
-    ) -> NoReturn:
-        """Raise a SpecError that points at the key."""
-        raise SpecError(what, where=self.source.where(loc), nearest=near, remedy=to_do)
 
 
 def load(path: Path, arms: Arms) -> LoadedSpec:
@@ -69,6 +49,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     loaded = LoadedSpec(spec, source)
     for check in (_check_names, _check_arm_tables, _check_sweeps):
         check(loaded, arms)
+    check_artefacts(loaded)
     return loaded
 
 
@@ -156,10 +137,10 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
     spec = loaded.spec
     for index, experiment in enumerate(spec.experiment):
         at: Loc = ("experiment", index)
-        _all_known(loaded, (*at, "arms"), "arm", experiment.arms, arms)
-        _all_known(loaded, (*at, "tasks"), "task", experiment.tasks, spec.tasks)
+        all_known(loaded, (*at, "arms"), "arm", experiment.arms, arms)
+        all_known(loaded, (*at, "tasks"), "task", experiment.tasks, spec.tasks)
         for role in ("sender", "receiver"):
-            _all_known(loaded, (*at, role), "model", (getattr(experiment, role),), spec.models)
+            all_known(loaded, (*at, role), "model", (getattr(experiment, role),), spec.models)
         for task in experiment.tasks:
             for place, arm in enumerate(experiment.arms):
                 if spec.tasks[task].kind == "generation" and not arms[arm].generates:
@@ -169,81 +150,7 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
                         to_do="give it an experiment of its own, on classification tasks",
                     )
     names = [experiment.name for experiment in spec.experiment]
-    _no_twins(loaded, "experiment", names)
-    for kind in ("table", "figure"):
-        items = getattr(spec, kind)
-        _no_twins(loaded, kind, [item.name for item in items])
-        for index, item in enumerate(items):
-            _all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, names)
-            _check_metrics(loaded, kind, index)
-            if kind == "figure" and item.kind == "sweep":
-                _check_one_sweep(loaded, index, item.experiments)
-    paths = [(kind, i, a.path) for kind in ("table", "figure") for i, a in _artefacts(spec, kind)]
-    for place, (kind, index, written) in enumerate(paths):
-        if written is not None and any(written == other for _, _, other in paths[:place]):
-            loaded.fail((kind, index, "path"), f"{written!r} is written twice")
-    template = spec.paper and loaded.source.path.parent / spec.paper.template
-    if template and not template.is_file():
-        loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
-
-
-def _check_metrics(loaded: LoadedSpec, kind: str, index: int) -> None:
-    """A metric is recorded by at least one of the experiments: timings by those with latency."""
-    item = getattr(loaded.spec, kind)[index]
-    if isinstance(item, Figure) and item.kind != "sweep":
-        return
-    asked = (item.metric,) if isinstance(item.metric, str) else item.metric
-    timed = {bool(e.latency) for e in loaded.spec.experiment if e.name in item.experiments}
-    for metric in asked:
-        if METRICS[metric].timed not in timed:
-            fitting = [name for name, known in METRICS.items() if known.timed in timed]
-            loaded.fail(
-                (kind, index, "metric"),
-                f"{metric} is recorded by no experiment of {kind} {item.name!r}, which are "
-                f"{'timed' if True in timed else 'not timed'}",
-                to_do=f"choose among: {', '.join(fitting)}",
-            )
-
-
-def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]) -> None:
-    """The experiments of a sweep's figure vary one and the same numeric setting: its axis."""
-    swept: set[str] = set()
-    for place, name in enumerate(experiments):
-        sweeps = [e.sweep for e in loaded.spec.experiment if e.name == name]
-        for sweep in sweeps:
-            swept |= set(sweep)
-            numbers = all(isinstance(v, int | float) for values in sweep.values() for v in values)
-            if len(sweep) != 1 or len(swept) != 1 or not numbers:
-                loaded.fail(
-                    ("figure", figure, "experiments", place),
-                    f"a figure of a sweep has one numeric setting as its axis; {name!r} makes it "
-                    f"{', '.join(sorted(swept)) or 'none'}",
-                    to_do="choose experiments that sweep the same one key, over numbers",
-                )
-
-
-def _artefacts(spec: Spec, kind: str) -> list[tuple[int, Any]]:
-    return list(enumerate(getattr(spec, kind)))
-
-
-def _all_known(
-    loaded: LoadedSpec, at: Loc, kind: str, names: Sequence[str], known: typing.Iterable[str]
-) -> None:
-    valid = list(known)
-    for position, name in enumerate(names):
-        if name not in valid:
-            loaded.fail(
-                (*at, position),
-                f"there is no {kind} {name!r}",
-                near=nearest(name, valid),
-                to_do=f"choose among: {', '.join(sorted(valid))}",
-            )
-
-
-def _no_twins(loaded: LoadedSpec, kind: str, names: Sequence[str]) -> None:
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            loaded.fail((kind, index, "name"), f"a second {kind} is named {name!r}")
+    no_twins(loaded, "experiment", names)
 
 
 def _check_arm_tables(loaded: LoadedSpec, arms: Arms) -> None:

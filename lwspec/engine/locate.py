@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lwspec.engine.fingerprint import Fingerprints
-from lwspec.engine.load import LoadedSpec
+from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.shapes import Shape, shape_of
 from lwspec.engine.spec import Model
 from lwspec.engine.task import LOCAL_LOADERS, Data

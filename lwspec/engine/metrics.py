@@ -16,13 +16,22 @@ class Metric:
     unit: str = ""
     timed: bool = False
     """Whether a timing records it, and not a test."""
+    lower: bool = False
+    """Whether less of it is better."""
+
+    @property
+    def title(self) -> str:
+        """Its heading with its unit, as an axis shows it."""
+        return f"{self.heading} ({'%' if self.unit == 'per cent' else self.unit})"
 
 
 def _latency() -> dict[str, Metric]:
     parts = ("sender", "adapter", "prefill", "decode", "total")
     ends = {"": "mean", "_sd": "sd", "_p50": "p50", "_p95": "p95"}
     return {
-        f"{part}_ms{end}": Metric(f"{part} {which}", unit="milliseconds a batch", timed=True)
+        f"{part}_ms{end}": Metric(
+            f"{part} {which}", unit="milliseconds a batch", timed=True, lower=True
+        )
         for part in parts
         for end, which in ends.items()
     }
@@ -32,15 +41,15 @@ METRICS: dict[str, Metric] = {
     "accuracy": Metric("accuracy", 100.0, True, "per cent"),
     "macro_f1": Metric("macro F1", 100.0, False, "per cent"),
     "strict_accuracy": Metric("strict accuracy", 100.0, True, "per cent"),
-    "unparsed_rate": Metric("unparsed", 100.0, True, "per cent"),
+    "unparsed_rate": Metric("unparsed", 100.0, True, "per cent", lower=True),
     "exact_match": Metric("exact match", 100.0, True, "per cent"),
     "token_f1": Metric("token F1", 100.0, False, "per cent"),
     "rouge1": Metric("ROUGE-1", 100.0, False, "per cent"),
     "rouge2": Metric("ROUGE-2", 100.0, False, "per cent"),
     "rougeL": Metric("ROUGE-L", 100.0, False, "per cent"),
-    "message_bytes": Metric("bytes", unit="bytes of a message"),
+    "message_bytes": Metric("bytes", unit="bytes of a message", lower=True),
     **_latency(),
     "items_per_s": Metric("items/s", unit="items a second", timed=True),
-    "peak_mib": Metric("peak MiB", unit="MiB of memory at the peak", timed=True),
+    "peak_mib": Metric("peak MiB", unit="MiB of memory at the peak", timed=True, lower=True),
 }
 """By the name under which an evaluation records it."""

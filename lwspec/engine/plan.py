@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.expand import Expansion
 from lwspec.engine.job import Job, canonical
-from lwspec.engine.load import LoadedSpec
+from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.pack import Pack, in_order, packs
 from lwspec.engine.price import Facts, Price, modelled_seconds, price

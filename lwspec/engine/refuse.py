@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lwspec.engine.fields import placeholders
-from lwspec.engine.load import LoadedSpec
+from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.resolve import Block
 from lwspec.errors import nearest

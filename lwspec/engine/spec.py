@@ -8,23 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from lwspec.engine.fields import (
-    FigurePath,
-    Frozen,
-    Name,
-    Names,
-    Positive,
-    Seeds,
-    TablePath,
-    distinct,
-)
-from lwspec.engine.metrics import METRICS
+from lwspec.engine.artefacts import Claim, Figure, Paper, Table
+from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds
 from lwspec.engine.retry import Retries
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
-from lwspec.errors import nearest
 
 
 class Budget(Frozen):
@@ -136,58 +126,13 @@ class Experiment(Frozen):
     """Priced in a line of its own, outside the total, and run only once this is deleted."""
 
 
-def _known_metric(name: str) -> str:
-    if name not in METRICS:
-        close = nearest(name, METRICS)
-        hint = f"did you mean {close}" if close else f"choose among {', '.join(METRICS)}"
-        raise ValueError(f"there is no metric {name!r}: {hint}")
-    return name
+class Statistics(Frozen):
+    """What is assumed, before there are records, of the spread of a score between 0 and 1."""
 
-
-def _one_or_several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-MetricName = Annotated[str, AfterValidator(_known_metric)]
-MetricNames = Annotated[
-    tuple[MetricName, ...],
-    Field(strict=False, min_length=1),
-    BeforeValidator(_one_or_several),
-    AfterValidator(distinct),
-]
-
-
-class Table(Frozen):
-    """A table of the paper: a row for each arm and sweep point of the experiments named."""
-
-    name: Name
-    experiments: Names
-    metric: MetricNames = ("accuracy",)
-    """One metric, or several, each with columns of its own."""
-    caption: str = ""
-    path: TablePath | None = None
-    """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""
-
-
-class Figure(Frozen):
-    """A figure of the paper."""
-
-    name: Name
-    kind: Literal["learning_curves", "sweep"]
-    """Metrics after each epoch of training, or one metric over a swept setting."""
-    metric: MetricName = "accuracy"
-    """Of a sweep."""
-    experiments: Names
-    caption: str = ""
-    path: FigurePath | None = None
-    """Where the artefact is written, below the paper's folder; figures/<name>.pdf by default."""
-
-
-class Paper(Frozen):
-    """The paper's LaTeX template, by path from the spec's folder."""
-
-    template: str
-    title: str
+    seed_sd: Annotated[float, Field(gt=0)] = 0.033
+    """Between seeds."""
+    item_sd: Annotated[float, Field(gt=0)] = 0.5
+    """Of the difference between two arms from item to item."""
 
 
 class Spec(Frozen):
@@ -205,4 +150,6 @@ class Spec(Frozen):
     experiment: Annotated[tuple[Experiment, ...], Field(strict=False, min_length=1)]
     table: Annotated[tuple[Table, ...], Field(strict=False)] = ()
     figure: Annotated[tuple[Figure, ...], Field(strict=False)] = ()
+    claim: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
+    statistics: Statistics = Statistics()
     paper: Paper | None = None

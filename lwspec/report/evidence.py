@@ -23,6 +23,8 @@ class Evidence:
     """Job to the attempts whose outputs were taken."""
     labels: Mapping[str, tuple[str, str]]
     """Job to its kind and label."""
+    seeds: Mapping[str, str]
+    """Job to its seed, where it has one."""
     newest: float
     """When the newest output was finished, in seconds since 1970."""
 
@@ -42,7 +44,7 @@ class Evidence:
         }
 
     def listing(self) -> list[dict[str, str]]:
-        """One line per taken result, for an appendix."""
+        """One line per attempt whose output was taken, for an appendix."""
         lines = []
         for job, made in self.makers.items():
             kind, label = self.labels[job]
@@ -53,13 +55,19 @@ class Evidence:
                         "job": job,
                         "kind": kind,
                         "label": label,
+                        "seeds": self.seeds.get(job, ""),
                         "attempt": str(number),
                         "commit": (row["git_sha"] or "none")[:7] + ("+" if row["dirty"] else ""),
                         "hardware": str(row["hardware"] or "unknown"),
-                        "seconds": f"{float(row['device_s']):.0f}",
+                        "hours": f"{float(row['device_s']) / 3600:.4f}",
+                        "command": str(row["command"]),
                     }
                 )
         return lines
+
+
+NO_EVIDENCE = Evidence({}, {}, {}, {}, 0.0)
+"""Of a plan that has not run."""
 
 
 def _distinct(values: Any) -> str:
@@ -72,7 +80,8 @@ def read_evidence(store: Store, plan: Plan) -> Evidence:
     makers: dict[str, set[int]] = {}
     newest = 0.0
     with store.read() as connection:
-        for row in connection.execute(select(db.outputs)):
+        columns = db.outputs.c
+        for row in connection.execute(select(columns.job, columns.attempt, columns.taken_at)):
             if row.job in jobs:
                 makers.setdefault(row.job, set()).add(row.attempt)
                 newest = max(newest, row.taken_at)
@@ -85,6 +94,13 @@ def read_evidence(store: Store, plan: Plan) -> Evidence:
         attempts,
         {job: tuple(sorted(makers[job])) for job in jobs if job in makers},
         {job.id: (job.kind, job.label) for job in jobs.values()},
+        {
+            job: str(cell.seed)
+            for cell in plan.expansion.cells
+            if cell.seeded
+            for job in (cell.evaluate, cell.fit)
+            if job is not None
+        },
         newest,
     )
 

@@ -68,8 +68,12 @@ class Group:
     point: str
     """The swept settings and, of a timing, that it is untrained, as shown; empty where neither."""
     cells: tuple[Cell, ...]
-    plan_only: bool = False
+    plan_only: bool
     """Whether the experiment is only planned."""
+    heading: str
+    """The group of experiments that it belongs to."""
+    untrained: bool
+    """Whether an arm is timed as it was initialised."""
 
     @property
     def row(self) -> str:
@@ -80,16 +84,30 @@ class Group:
 def groups(plan: Plan, experiments: Sequence[str]) -> list[Group]:
     """The entries of a table over these experiments, in the order in which the spec names them."""
     collected: dict[tuple[str, str, str, str], list[Cell]] = {}
+    by_experiment: dict[str, list[Cell]] = {}
+    for cell in plan.expansion.cells:
+        by_experiment.setdefault(cell.experiment, []).append(cell)
     for experiment in experiments:
-        for cell in plan.expansion.cells:
-            if cell.experiment == experiment:
-                shown = [f"{key.split('.')[-1]}={value}" for key, value in cell.point.items()]
-                if _untrained(cell, plan):
-                    shown.append("untrained")
-                key = (experiment, cell.arm, cell.task, ", ".join(shown))
-                collected.setdefault(key, []).append(cell)
-    later = {e.name for e in plan.loaded.spec.experiment if e.plan_only}
-    return [Group(*key, tuple(cells), key[0] in later) for key, cells in collected.items()]
+        for cell in by_experiment.get(experiment, ()):
+            shown = [point_text(cell.point), "untrained" if _untrained(cell, plan) else ""]
+            key = (experiment, cell.arm, cell.task, ", ".join(filter(None, shown)))
+            collected.setdefault(key, []).append(cell)
+    homes = {e.name: e for e in plan.loaded.spec.experiment}
+    return [
+        Group(
+            *key,
+            tuple(cells),
+            homes[key[0]].plan_only,
+            homes[key[0]].group or key[0],
+            _untrained(cells[0], plan),
+        )
+        for key, cells in collected.items()
+    ]
+
+
+def point_text(point: Mapping[str, Any]) -> str:
+    """The settings of a sweep point as tables and figures show them."""
+    return ", ".join(f"{key.split('.')[-1]}={value}" for key, value in point.items())
 
 
 def _untrained(cell: Cell, plan: Plan) -> bool:

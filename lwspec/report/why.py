@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,77 +10,95 @@ from lwspec.engine.expand import Cell
 from lwspec.engine.job import Job
 from lwspec.engine.plan import Plan
 from lwspec.errors import UsageError, nearest
+from lwspec.report.claims import Judged
+from lwspec.report.content import Content
 from lwspec.report.evidence import Evidence, attempt_lines
-from lwspec.report.latex import macro_name
-from lwspec.report.macros import macros
+from lwspec.report.paper.latex import macro_name
+from lwspec.report.paper.macros import macros
 from lwspec.report.query import Results, file_of
-from lwspec.report.tables import Entry, TableData, table_data
+from lwspec.report.refs import At, entry_names, name_of, pairs_of, resolve
+from lwspec.report.tables.entries import Entry
+from lwspec.report.tables.plain import test_row
 
-_TABLE_REF = re.compile(r"(?:tables/)?(?P<table>.+?)(?:\.tex)?:(?P<row>.+)/(?P<column>[^/]+)")
 
+def explain(ref: str, content: Content, runs: Path) -> dict[str, Any]:
+    """The chain behind a table entry, a macro, a claim or a job.
 
-def explain(
-    ref: str, plan: Plan, results: Results, evidence: Evidence, runs: Path
-) -> dict[str, Any]:
-    """The chain behind a table entry, a macro or a job. Raises UsageError for an unknown one."""
-    tables = [table_data(table, plan, results) for table in plan.loaded.spec.table]
+    Raises UsageError for an unknown one.
+    """
+    plan, results, evidence = content.plan, content.results, content.evidence
     job = _job(ref, plan)
     if job is not None:
         return {"ref": ref, "jobs": _chain([job], plan, results, evidence, runs)}
-    data, row, column = _entry_ref(ref, tables)
-    entry = data.entries[row, column]
+    layouts = [data.layout for data in content.tables]
+    named = {m.name: m for m in macros(plan, layouts, pairs_of(plan, layouts)) if m.name}
+    named |= {judged.claim.name: named[_claim_macro(judged)] for judged in content.claims}
+    macro = named.get(ref.removeprefix("\\"))
+    if macro is None and ":" not in ref:
+        raise UsageError(
+            f"{ref} is no table entry, macro, claim or job of this spec",
+            nearest=nearest(ref.removeprefix("\\"), named),
+            remedy=f"lwspec why {next(iter(entry_names(layouts)), 'TABLE:ROW/COLUMN')}",
+        )
+    entries = resolve(ref, layouts) if macro is None else list(macro.entries)
+    found = [_entry(at, content) for at in entries]
+    jobs = [job for entry in found for job in _evaluations(entry, plan)]
+    chain = {"jobs": _chain(jobs, plan, results, evidence, runs)}
+    if macro is not None and macro.claim:
+        judged = next(one for one in content.claims if one.claim.name == macro.claim)
+        return {"ref": ref, **_said(judged, plan), **chain}
+    if len(entries) > 1:
+        return {"ref": ref, "entries": ", ".join(map(name_of, entries)), **chain}
+    return {"ref": ref, **_number(entries[0], found[0], content), **chain}
+
+
+def _claim_macro(judged: Judged) -> str:
+    return macro_name("claim", judged.claim.name)
+
+
+def _entry(at: At, content: Content) -> Entry:
+    layout, place = at
+    name = layout.table.name
+    return next(d for d in content.tables if d.layout.table.name == name).entries[place]
+
+
+def _number(at: At, entry: Entry, content: Content) -> dict[str, Any]:
+    layout, (row, column) = at
+    found = entry.estimate
+    data = next(d for d in content.tables if d.layout.table.name == layout.table.name)
+    tested = data.tests.get((row, column))
     return {
-        "ref": ref,
-        "table": data.table.name,
+        "table": layout.table.name,
         "row": row,
         "column": column,
         "metric": entry.metric,
-        "value": entry.estimate.mean if entry.estimate else None,
-        "interval": [entry.estimate.low, entry.estimate.high] if entry.estimate else None,
-        "method": entry.estimate.method if entry.estimate else "no finished run",
+        "value": found.mean if found else None,
+        "interval": [found.low, found.high] if found else None,
+        "method": found.method if found else "no finished run",
         "runs": f"{entry.finished} of {entry.planned}",
-        "spec": _spec_line(plan, entry),
-        "jobs": _chain(_evaluations(entry, plan), plan, results, evidence, runs),
+        **({"test": " | ".join(filter(None, test_row(tested)[2:]))} if tested else {}),
+        "spec": _spec_line(content.plan, entry),
+    }
+
+
+def _said(judged: Judged, plan: Plan) -> dict[str, Any]:
+    names = [claim.name for claim in plan.loaded.spec.claim]
+    return {
+        "claim": judged.claim.name,
+        "verdict": f"{judged.verdict.value} {judged.p_text}".strip(),
+        "text": judged.text,
+        "test": judged.test,
+        "held": "; ".join(
+            f"{held.pair.left_name} {held.left:.1f} against {held.pair.right_name} {held.right:.1f}"
+            for held in judged.held
+        ),
+        "spec": plan.loaded.source.where(("claim", names.index(judged.claim.name))),
     }
 
 
 def _job(ref: str, plan: Plan) -> Job | None:
     found = [job for job in plan.expansion.jobs.values() if len(ref) > 7 and job.id.startswith(ref)]
     return found[0] if len(found) == 1 else None
-
-
-def _entry_ref(ref: str, tables: Sequence[TableData]) -> tuple[TableData, str, str]:
-    """A table's file and entry, or a macro's name, to the entry."""
-    names: dict[str, tuple[TableData, str, str]] = {}
-    for data in tables:
-        for row, column in data.entries:
-            names[f"{data.table.name}:{row}/{column}"] = (data, row, column)
-            if data.table.path is not None:
-                names[f"{data.table.path.removesuffix('.tex')}:{row}/{column}"] = (
-                    data,
-                    row,
-                    column,
-                )
-    match = _TABLE_REF.fullmatch(ref)
-    if match is not None:
-        wanted = f"{match['table']}:{match['row']}/{match['column']}"
-        if wanted in names:
-            return names[wanted]
-        raise UsageError(f"there is no entry {wanted!r}", nearest=nearest(wanted, names))
-    by_macro = {
-        macro.name: names[f"{macro.table}:{macro.row}/{macro.column}"] for macro in macros(tables)
-    }
-    for data in tables:
-        for row, column in data.entries:
-            by_macro[macro_name(data.table.name, row, column)] = (data, row, column)
-    name = ref.removeprefix("\\")
-    if name in by_macro:
-        return by_macro[name]
-    raise UsageError(
-        f"{ref} is no table entry, macro or job of this spec",
-        nearest=nearest(name, by_macro),
-        remedy=f"lwspec why {next(iter(names), 'tables/TABLE.tex:ROW/COLUMN')}",
-    )
 
 
 def _evaluations(entry: Entry, plan: Plan) -> list[Job]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
-from scipy import stats
+from scipy import special
 
-from lwspec.report.statistics.intervals import LEVEL, Scores, variance
+from lwspec.report.statistics.intervals import Scores
+from lwspec.report.statistics.spread import LEVEL, Spread, spread_of
 
 LEAST_SEEDS = 3
 """Fewer seeds than this leave a variance between seeds that nobody should test with."""
@@ -33,6 +33,18 @@ class Comparison:
     """None where the spread is zero."""
     effect_name: str
 
+    def scaled(self, factor: float) -> Comparison:
+        """The difference in another unit."""
+        ends = [value * factor for value in (self.difference, self.low, self.high)]
+        return replace(self, difference=ends[0], low=ends[1], high=ends[2])
+
+    def reversed(self) -> Comparison:
+        """The other less the one."""
+        effect = None if self.effect is None else -self.effect
+        return replace(
+            self, difference=-self.difference, low=-self.high, high=-self.low, effect=effect
+        )
+
 
 def mcnemar(one: Scores, other: Scores) -> Comparison:
     """McNemar's test of two single runs' right and wrong [items], with the mid-p value.
@@ -44,8 +56,10 @@ def mcnemar(one: Scores, other: Scores) -> Comparison:
     b, c = int(((one == 1) & (other == 0)).sum()), int(((one == 0) & (other == 1)).sum())
     p = mid_p(b, c)
     effect = max(b, c) / (b + c) - 0.5 if b + c else None
-    low, high = _item_interval(one - other)
-    difference = float((one - other).mean())
+    difference, half = float((one - other).mean()), 0.0
+    if one.size > 1:
+        half = Spread(((float((one - other).var(ddof=1)) / one.size, one.size - 1),)).half(LEVEL)
+    low, high = difference - half, difference + half
     return Comparison(
         "McNemar, mid-p", f"{one.size} items", difference, low, high, p, effect, "Cohen's g"
     )
@@ -56,10 +70,11 @@ def mid_p(b: int, c: int) -> float:
     few, all_ = min(b, c), b + c
     if all_ == 0:
         return 1.0
-    point = float(stats.binom.pmf(few, all_, 0.5))
+    ways = special.gammaln(all_ + 1) - special.gammaln(few + 1) - special.gammaln(all_ - few + 1)
+    point = float(numpy.exp(ways - all_ * numpy.log(2)))
     if b == c:
         return 1.0 - point / 2
-    return 2 * float(stats.binom.cdf(few, all_, 0.5)) - point
+    return 2 * float(special.bdtr(few, all_, 0.5)) - point
 
 
 def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
@@ -89,7 +104,7 @@ def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
         float(low),
         float(high),
         (far + 1) / (BOOTSTRAP_DRAWS + 1),
-        difference / spread if spread else None,
+        _in_units_of(spread, difference),
         "Cohen's d of items",
     )
 
@@ -97,38 +112,34 @@ def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
 def paired_t(one: Sequence[float], other: Sequence[float]) -> Comparison:
     """Student's paired t over seeds that both arms have, in the same order."""
     assert len(one) == len(other) >= LEAST_SEEDS
-    gaps = numpy.subtract(one, other)
-    return _t_over_seeds(gaps, float(gaps.mean()), "paired t over seeds")
+    return _t_over_seeds(numpy.subtract(one, other), "paired t over seeds")
 
 
 def t_against(values: Sequence[float], fixed: float) -> Comparison:
     """Student's t of an arm's seeds against a number without a seed."""
     assert len(values) >= LEAST_SEEDS
-    gaps = numpy.subtract(values, fixed)
-    return _t_over_seeds(gaps, float(gaps.mean()), "t over seeds, against one run")
+    return _t_over_seeds(numpy.subtract(values, fixed), "t over seeds, against one run")
 
 
 def seeds_and_items(one: Scores, other: Scores) -> Comparison:
     """Two arms' scores [seeds, items] over the same items, with new seeds and new items in mind.
 
-    Student's t on the difference of the means, whose variance is that of `variance`; an arm
-    without a seed has one row. The effect is Cohen's d over the pooled spread between seeds.
+    The difference of the means against its spread (`spread_of`); an arm without a seed has one
+    row. The effect is Cohen's d over the pooled spread between seeds.
     """
     assert all(arm.shape[0] == 1 or arm.shape[0] >= LEAST_SEEDS for arm in (one, other))
-    difference = float(one.mean() - other.mean())
-    error2, freedom = variance([one, other])
-    seeds = " and ".join(dict.fromkeys(str(a.shape[0]) for a in (one, other) if a.shape[0] > 1))
-    spreads = [float(a.mean(axis=1).var(ddof=1)) for a in (one, other) if a.shape[0] > 1]
-    spread = math.sqrt(sum(spreads) / len(spreads)) if spreads else 0.0
-    low, high, p = _t(difference, math.sqrt(error2), freedom)
+    difference, spread = float(one.mean() - other.mean()), spread_of([one, other])
+    half, seeded = spread.half(LEVEL), [arm for arm in (one, other) if arm.shape[0] > 1]
+    between = float(numpy.mean([arm.mean(axis=1).var(ddof=1) for arm in seeded])) ** 0.5
+    seeds = " and ".join(dict.fromkeys(str(arm.shape[0]) for arm in seeded))
     return Comparison(
         "t over seeds and items",
         f"{seeds} seeds, {one.shape[1]} items",
         difference,
-        low,
-        high,
-        p,
-        difference / spread if spread else None,
+        difference - half,
+        difference + half,
+        spread.p_value(difference),
+        _in_units_of(between, difference),
         "Cohen's d of seeds",
     )
 
@@ -143,30 +154,25 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _t(difference: float, error: float, freedom: float) -> tuple[float, float, float | None]:
-    """An interval and a two-sided p-value; none without any spread, which proves nothing."""
-    if error == 0.0:
-        return difference, difference, None
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
-    p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
-    return difference - half, difference + half, p
-
-
-def _t_over_seeds(gaps: Scores, difference: float, test: str) -> Comparison:
-    spread = float(gaps.std(ddof=1))
-    low, high, p = _t(difference, spread / math.sqrt(gaps.size), gaps.size - 1)
-    effect = difference / spread if spread else None
+def _t_over_seeds(gaps: Scores, test: str) -> Comparison:
+    difference, sd = float(gaps.mean()), float(gaps.std(ddof=1))
+    spread = Spread(((sd * sd / gaps.size, gaps.size - 1),))
+    half = spread.half(LEVEL)
     return Comparison(
-        test, f"{gaps.size} seeds", difference, low, high, p, effect, "Cohen's d of seeds"
+        test,
+        f"{gaps.size} seeds",
+        difference,
+        difference - half,
+        difference + half,
+        spread.p_value(difference),
+        _in_units_of(sd, difference),
+        "Cohen's d of seeds",
     )
 
 
-def _item_interval(gaps: Scores) -> tuple[float, float]:
-    difference = float(gaps.mean())
-    if gaps.size < 2:
-        return difference, difference
-    low, high, _ = _t(difference, float(gaps.std(ddof=1)) / math.sqrt(gaps.size), gaps.size - 1)
-    return low, high
+def _in_units_of(sd: float, difference: float) -> float | None:
+    """Cohen's d; None where nothing differs by more than floating-point arithmetic does."""
+    return difference / sd if sd > 1e-12 * max(1.0, abs(difference)) else None
 
 
 def _parts(draws: int, values: int) -> list[int]:

@@ -1,0 +1,79 @@
+"""Whether what a spec says of the paper fits its experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lwspec.engine.artefacts import Figure, Table
+from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
+from lwspec.engine.metrics import METRICS
+
+
+def check_artefacts(loaded: LoadedSpec) -> None:
+    """Every table and figure names experiments and metrics that go together; paths are distinct.
+
+    Raises SpecError.
+    """
+    spec = loaded.spec
+    known = [experiment.name for experiment in spec.experiment]
+    kinds: dict[str, Sequence[Table | Figure]] = {"table": spec.table, "figure": spec.figure}
+    written: list[str] = []
+    for kind, items in kinds.items():
+        no_twins(loaded, kind, [item.name for item in items])
+        for index, item in enumerate(items):
+            all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, known)
+            _check_metrics(loaded, kind, index, item)
+            if item.path in written:
+                loaded.fail((kind, index, "path"), f"{item.path!r} is written twice")
+            written += [item.path] if item.path is not None else []
+    for index, table in enumerate(spec.table):
+        _check_selection(loaded, index, table)
+    for index, figure in enumerate(spec.figure):
+        if figure.kind == "sweep":
+            _check_one_sweep(loaded, index, figure.experiments)
+    no_twins(loaded, "claim", [claim.name for claim in spec.claim])
+    template = spec.paper and loaded.source.path.parent / spec.paper.template
+    if template and not template.is_file():
+        loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
+
+
+def _check_selection(loaded: LoadedSpec, index: int, table: Table) -> None:
+    """The arms and tasks that a table is limited to occur in its experiments."""
+    behind = [e for e in loaded.spec.experiment if e.name in table.experiments]
+    for key, chosen in (("arms", table.arms), ("tasks", table.tasks)):
+        there = dict.fromkeys(name for e in behind for name in getattr(e, key))
+        all_known(loaded, ("table", index, key), key[:-1], chosen or (), there)
+
+
+def _check_metrics(loaded: LoadedSpec, kind: str, index: int, item: Table | Figure) -> None:
+    """A metric is recorded by at least one of the experiments: timings by those with latency."""
+    if isinstance(item, Figure) and item.kind in ("learning_curves", "latency"):
+        return
+    asked = (item.metric,) if isinstance(item.metric, str) else item.metric
+    timed = {bool(e.latency) for e in loaded.spec.experiment if e.name in item.experiments}
+    for metric in asked:
+        if METRICS[metric].timed not in timed:
+            fitting = [name for name, known in METRICS.items() if known.timed in timed]
+            loaded.fail(
+                (kind, index, "metric"),
+                f"{metric} is recorded by no experiment of {kind} {item.name!r}, which are "
+                f"{'timed' if True in timed else 'not timed'}",
+                to_do=f"choose among: {', '.join(fitting)}",
+            )
+
+
+def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]) -> None:
+    """The experiments of a sweep's figure vary one and the same numeric setting: its axis."""
+    swept: set[str] = set()
+    for place, name in enumerate(experiments):
+        sweeps = [e.sweep for e in loaded.spec.experiment if e.name == name]
+        for sweep in sweeps:
+            swept |= set(sweep)
+            numbers = all(isinstance(v, int | float) for values in sweep.values() for v in values)
+            if len(sweep) != 1 or len(swept) != 1 or not numbers:
+                loaded.fail(
+                    ("figure", figure, "experiments", place),
+                    f"a figure of a sweep has one numeric setting as its axis; {name!r} makes it "
+                    f"{', '.join(sorted(swept)) or 'none'}",
+                    to_do="choose experiments that sweep the same one key, over numbers",
+                )

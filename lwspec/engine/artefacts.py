@@ -1,0 +1,128 @@
+"""What a spec says of the paper: its tables, figures, claims and template."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from lwspec.engine.fields import FigurePath, Frozen, Name, Names, TablePath, distinct
+from lwspec.engine.metrics import METRICS
+from lwspec.errors import nearest
+
+
+def _known_metric(name: str) -> str:
+    if name not in METRICS:
+        close = nearest(name, METRICS)
+        hint = f"did you mean {close}" if close else f"choose among {', '.join(METRICS)}"
+        raise ValueError(f"there is no metric {name!r}: {hint}")
+    return name
+
+
+def _one_or_several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+MetricName = Annotated[str, AfterValidator(_known_metric)]
+MetricNames = Annotated[
+    tuple[MetricName, ...],
+    Field(strict=False, min_length=1),
+    BeforeValidator(_one_or_several),
+    AfterValidator(distinct),
+]
+
+Words = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False), AfterValidator(distinct)
+]
+
+Test = Literal["auto", "mcnemar", "bootstrap", "paired t", "seeds and items"]
+
+
+class Compare(Frozen):
+    """Which row of a table the others are tested against, and how."""
+
+    to: str
+    test: Test = "auto"
+    """Auto: over seeds and items; McNemar or a bootstrap over items where both arms run once."""
+
+
+class Table(Frozen):
+    """A table of the paper: a row for each arm and sweep point, a column for each task."""
+
+    name: Name
+    experiments: Names
+    metric: MetricNames = ("accuracy",)
+    """One metric, or several, each with columns of its own."""
+    arms: Names | None = None
+    """Only these, in this order; all by default."""
+    tasks: Names | None = None
+    """Only these, in this order; all by default."""
+    rows: Literal["arms", "tasks"] = "arms"
+    """What the rows are; the other makes the columns."""
+    groups: bool = False
+    """Whether rows stand under the headings of their experiments' groups."""
+    compare: Compare | None = None
+    """Given, every row is tested against one, and bold where it is better beyond chance."""
+    caption: str = ""
+    path: TablePath | None = None
+    """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""
+
+
+class Figure(Frozen):
+    """A figure of the paper."""
+
+    name: Name
+    kind: Literal["learning_curves", "sweep", "latency", "bytes", "arms"]
+    """Metrics after each epoch; one metric over a swept setting; time by component; one metric
+    against the bytes of a message; arms beside each other on each task."""
+    metric: MetricName = "accuracy"
+    """Of every kind but learning curves and latency."""
+    experiments: Names
+    caption: str = ""
+    path: FigurePath | None = None
+    """Where the artefact is written, below the paper's folder; figures/<name>.pdf by default."""
+
+
+class Claim(Frozen):
+    """A sentence that the records must bear out, and what the paper says where they do not.
+
+    `left` and `right` are entries of tables, as `TABLE:ROW/COLUMN`; `TABLE:ROW/*` stands for every
+    column, and then the claim must hold in each. `right` may be a number in the metric's unit.
+    """
+
+    name: Name
+    says: str
+    otherwise: str
+    """What the paper says where the records do not support it."""
+    untested: str = ""
+    """What it says where runs are missing; by default that the claim was not tested."""
+    left: str
+    right: str | float
+    relation: Literal["above", "below", "within", "times"] = "above"
+    """Left lies above or below right by more than `margin`, within `margin` of it, or is at least
+    `factor` times it."""
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    factor: Annotated[float, Field(gt=0)] = 1.0
+    words: Words = ()
+    """Words that the paper may use only where the claim is supported."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.relation == "within" and self.margin == 0.0:
+            raise ValueError('relation = "within" needs a margin, in the metric\'s unit')
+        if self.relation == "times" and self.margin:
+            raise ValueError('relation = "times" has a factor and no margin')
+        if self.relation != "times" and self.factor != 1.0:
+            raise ValueError('a factor belongs to relation = "times"')
+        return self
+
+
+class Paper(Frozen):
+    """The paper's LaTeX template, by path from the spec's folder."""
+
+    template: str
+    title: str
+    numbers: dict[str, str] = {}
+    """Names of its own for entries of tables: LATENT_WIRE_SST2_ACC = "main:bridge/sst2"."""
+    never: Words = ()
+    """Words that the paper must not use at all."""

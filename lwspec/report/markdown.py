@@ -1,0 +1,37 @@
+"""results.md: every claim and table of a spec, under what stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lwspec.report.claims import Judged
+from lwspec.report.content import Content
+from lwspec.report.tables.caption import caption
+from lwspec.report.tables.plain import markdown_table
+
+
+def results_md(content: Content) -> str:
+    """The whole report as Markdown."""
+    said = content.evidence.summary()
+    head = (
+        f"# {content.plan.loaded.spec.name}\n\nWritten by `lwspec report` from {said['jobs']} jobs "
+        f"in {said['attempts']} attempts: {said['hours']} hours on {said['hardware']}, commit "
+        f"{said['commits']}.\n"
+    )
+    tables = [markdown_table(data, caption(data, content.plan)) for data in content.tables]
+    return "\n".join([head, *_claims(content.claims), *tables])
+
+
+def _claims(claims: Sequence[Judged]) -> Iterator[str]:
+    if claims:
+        yield "## Claims\n"
+    for judged in claims:
+        p = f", {judged.p_text}" if judged.p_text else ""
+        yield f"- **{judged.claim.name}**: {judged.verdict.value}{p}. {judged.text} {judged.test}"
+        for held in judged.held:
+            yield (
+                f"  - {held.pair.left_name} {held.left:.1f} against {held.pair.right_name} "
+                f"{held.right:.1f}: {held.gap:.1f} [{held.low:.1f}, {held.high:.1f}]"
+            )
+    if claims:
+        yield ""

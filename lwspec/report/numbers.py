@@ -1,0 +1,173 @@
+"""Every number of the report: read from the predictions, estimated, compared, and remembered.
+
+Statistics are kept in `runs/cache/` by the hashes of the predictions that they rest on and of the
+code that made them, so that a second report computes only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy
+from pyarrow import parquet
+
+from lwspec.engine.artefacts import Test
+from lwspec.engine.job import canonical
+from lwspec.engine.metrics import METRICS
+from lwspec.engine.plan import Plan
+from lwspec.engine.runfolder import read_json, sha256_of, write_json
+from lwspec.report import statistics
+from lwspec.report.query import Group, Output, Results, file_of
+from lwspec.report.statistics.choose import Items, Measured, compare, difference, estimate
+from lwspec.report.statistics.intervals import Estimate
+from lwspec.report.statistics.spread import Spread
+from lwspec.report.statistics.tests import Comparison
+
+PREDICTIONS = "predictions/test.parquet"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The finished measurements of a group, in the order of its cells."""
+
+    outputs: tuple[Output, ...]
+    seeds: tuple[int, ...]
+    """Of each output."""
+    missing: tuple[str, ...]
+    """Ids of the measurements that have not finished."""
+
+
+class Numbers:
+    """A plan's results, and what is computed from them."""
+
+    def __init__(self, plan: Plan, results: Results, runs: Path) -> None:
+        self.plan = plan
+        self.results = results
+        self._runs = runs
+        self._remembered = _Remembered(runs / "cache" / "statistics.json")
+
+    def found(self, group: Group) -> Found:
+        """One output a measurement; an arm without a seed has one for all seeds."""
+        wanted = {cell.evaluate: cell for cell in reversed(group.cells)}
+        cells = [wanted[job] for job in dict.fromkeys(cell.evaluate for cell in group.cells)]
+        outputs = [self.results.evaluation(cell) for cell in cells]
+        pairs = [(cell, output) for cell, output in zip(cells, outputs, strict=True) if output]
+        return Found(
+            tuple(output for _, output in pairs),
+            tuple(cell.seed for cell, _ in pairs),
+            tuple(c.evaluate for c, output in zip(cells, outputs, strict=True) if output is None),
+        )
+
+    def estimate(self, group: Group, metric: str) -> Estimate | None:
+        """The mean in the metric's unit with its interval; None where nothing recorded it."""
+        outputs = [out for out in self.found(group).outputs if metric in out.metrics]
+        if not outputs:
+            return None
+        key = ["estimate", metric, group.cells[0].seeded, _evidence(outputs)]
+        made = self._remembered.get(key, lambda: asdict(estimate(self._measured(group, metric))))
+        spread = Spread(tuple((part[0], part[1]) for part in made["spread"]["parts"]))
+        return Estimate(**{**made, "spread": spread}).scaled(METRICS[metric].factor)
+
+    def compare(self, one: Group, other: Group, metric: str, test: Test) -> Comparison | str:
+        """One group less another in the metric's unit, or why no test applies."""
+
+        def compute() -> dict[str, Any]:
+            made = compare(self._measured(one, metric), self._measured(other, metric), test)
+            return {"why": made} if isinstance(made, str) else asdict(made)
+
+        sides = [
+            [group.cells[0].seeded, _evidence(self.found(group).outputs)] for group in (one, other)
+        ]
+        made = self._remembered.get(["compare", metric, test, sides], compute)
+        if "why" in made:
+            return str(made["why"])
+        return Comparison(**made).scaled(METRICS[metric].factor)
+
+    def spread(self, one: Group, other: Group, metric: str) -> tuple[float, Spread] | None:
+        """The difference of two groups over their common items, and its spread.
+
+        None where one has no scores of items: they are then held against each other as they are.
+        """
+        sides = self._measured(one, metric), self._measured(other, metric)
+        return difference(*sides, METRICS[metric].factor)
+
+    def save(self) -> None:
+        """Remember what was computed."""
+        self._remembered.save()
+
+    def _measured(self, group: Group, metric: str) -> Measured:
+        found = self.found(group)
+        pairs = [
+            (output, seed)
+            for output, seed in zip(found.outputs, found.seeds, strict=True)
+            if metric in output.metrics
+        ]
+        sds = [output.metrics.get(f"{metric}_sd") for output, _ in pairs]
+        return Measured(
+            tuple(output.metrics[metric] for output, _ in pairs),
+            tuple(seed for _, seed in pairs) if group.cells[0].seeded else None,
+            self._items([output for output, _ in pairs], metric),
+            METRICS[metric].share,
+            tuple(
+                (sd, int(output.facts["passes"]))
+                for sd, (output, _) in zip(sds, pairs, strict=True)
+                if sd is not None
+            ),
+        )
+
+    def _items(self, outputs: Sequence[Output], metric: str) -> Items | None:
+        """The scores of every output's items; None where the metric is no mean over items."""
+        if not outputs or any(PREDICTIONS not in output.files for output in outputs):
+            return None
+        read = [_columns(file_of(self._runs, output, PREDICTIONS), metric) for output in outputs]
+        if any(columns is None for columns in read):
+            return None
+        names = {tuple(names) for names, _ in filter(None, read)}
+        assert len(names) == 1, "seeds of one cell are scored on the same items"
+        return Items(names.pop(), numpy.array([scores for _, scores in filter(None, read)]))
+
+
+def _columns(path: Path, metric: str) -> tuple[list[str], list[float]] | None:
+    with parquet.ParquetFile(path) as file:
+        if metric not in file.schema_arrow.names:
+            return None
+        table = file.read(["item", metric])
+    return table["item"].to_pylist(), table[metric].to_pylist()
+
+
+def _evidence(outputs: Sequence[Output]) -> list[list[str]]:
+    """What the numbers of outputs rest on: the hashes of their files."""
+    return [sorted(output.files.values()) for output in outputs]
+
+
+class _Remembered:
+    """Results of pure functions by what they were computed from, in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Any] = read_json(path) if path.exists() else {}
+        self._used: dict[str, Any] = {}
+
+    def get(self, key: Any, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        name = hashlib.sha256(canonical([_code(), key]).encode()).hexdigest()
+        if name not in self._used:
+            self._used[name] = self._known.get(name) or compute()
+        found: Mapping[str, Any] = self._used[name]
+        return found
+
+    def save(self) -> None:
+        """Keep what was used; what nothing asked for is forgotten."""
+        if self._used != self._known:
+            write_json(self._path, self._used, indent=None)
+
+
+@cache
+def _code() -> str:
+    """The hash of the code that computes statistics."""
+    files = sorted(Path(statistics.__file__).parent.glob("*.py"))
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()

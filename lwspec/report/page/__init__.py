@@ -1,0 +1,1 @@
+"""The results as one HTML file: tables, claims and figures, each number led back to its runs."""

@@ -1,0 +1,155 @@
+"""What a reader must know to read a table's numbers, in its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lwspec.engine.metrics import METRICS
+from lwspec.engine.plan import Plan
+from lwspec.report.statistics.intervals import (
+    DETERMINISTIC,
+    ITEMS,
+    ONE_SEED,
+    SEEDS,
+    SEEDS_AND_ITEMS,
+    WILSON,
+)
+from lwspec.report.tables.entries import (
+    NOT_RUN,
+    OUTSIDE,
+    PLANNED,
+    SIGNIFICANT,
+    UNDEFINED,
+    Entry,
+    TableData,
+)
+
+INTERVAL_NOTES = {
+    SEEDS_AND_ITEMS: "Brackets: 95% interval over seeds and test items.",
+    SEEDS: "Brackets: 95% interval over seeds.",
+    WILSON: "Arms without a seed run once; their interval is over test items (Wilson).",
+    ITEMS: "Arms without a seed run once; their interval is over test items (Student's t).",
+    ONE_SEED: "One seed gives no interval.",
+    DETERMINISTIC: "Arms without a seed run once.",
+}
+
+
+def caption(data: TableData, plan: Plan) -> str:
+    """The spec's caption, and what a reader must know to read the numbers, as plain text."""
+    present = list(data.entries.values())
+    notes = [*_pairs(data, plan), *_unit_notes(data)]
+    notes += _interval_notes(data)
+    notes += _test_notes(data)
+    notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
+    notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
+    notes += _epoch_notes(data, plan)
+    passes = sorted({entry.passes for entry in present if entry.passes is not None})
+    if passes:
+        listed = " or ".join(map(str, passes))
+        machines = "; ".join(sorted({entry.hardware for entry in present if entry.hardware}))
+        notes.append(
+            f"Timed on {machines} over {listed} passes after warm-up; a receiver writes "
+            f"{_new_tokens(present, plan)} tokens."
+        )
+    if any(entry.subset for entry in present):
+        notes.append("\u2020 A declared subset of the test split.")
+    missing = len({job for entry in present for job in entry.missing})
+    if missing:
+        notes.append(f"\u201c{NOT_RUN}\u201d: not finished yet, {missing} in all.")
+    if any(entry.text == PLANNED for entry in present):
+        notes.append(f"\u201c{PLANNED}\u201d: priced, and not meant to be run yet.")
+    if any(entry.text == UNDEFINED for entry in present):
+        notes.append(f"\u201c{UNDEFINED}\u201d: the metric is not defined for the arm.")
+    if len(present) < len(data.layout.rows) * len(data.layout.columns):
+        notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
+    return " ".join([data.layout.table.caption, *notes]).strip()
+
+
+def _interval_notes(data: TableData) -> list[str]:
+    """How intervals were made; of which metrics, where it differs between them."""
+    methods: dict[str, list[str]] = {}
+    for entry in data.entries.values():
+        if entry.estimate is not None:
+            methods.setdefault(entry.estimate.method, []).append(METRICS[entry.metric].heading)
+    notes = []
+    for method, note in INTERVAL_NOTES.items():
+        of = list(dict.fromkeys(methods.get(method, ())))
+        every = len(of) == len(data.layout.table.metric)
+        notes += [note if every else f"{note[:-1]} ({', '.join(of)})."] if of else []
+    return notes
+
+
+def _new_tokens(present: Sequence[Entry], plan: Plan) -> str:
+    """How many tokens the receivers of timed arms write."""
+    jobs = [plan.expansion.jobs[cell.evaluate] for entry in present for cell in entry.group.cells]
+    counts = {job.settings["latency"]["new_tokens"] for job in jobs if job.kind == "latency"}
+    return " or ".join(str(count) for count in sorted(counts))
+
+
+def _pairs(data: TableData, plan: Plan) -> list[str]:
+    """Who sends to whom, where that differs between rows."""
+    experiments = {e.name: e for e in plan.loaded.spec.experiment}
+    homes: dict[str, list[str]] = {}
+    for name in dict.fromkeys(entry.group.experiment for entry in data.entries.values()):
+        pair = f"{experiments[name].sender} to {experiments[name].receiver}"
+        homes.setdefault(pair, []).append(name)
+    if len(homes) < 2:
+        return []
+    listed = "; ".join(f"{pair} in {', '.join(names)}" for pair, names in homes.items())
+    return [f"Sender to receiver: {listed}."]
+
+
+def _unit_notes(data: TableData) -> list[str]:
+    units = {METRICS[metric].unit for metric in data.layout.table.metric}
+    if len(units) == 1:
+        return [f"In {unit}." for unit in units]
+    by_unit: dict[str, list[str]] = {}
+    for metric in data.layout.table.metric:
+        by_unit.setdefault(METRICS[metric].unit, []).append(METRICS[metric].heading)
+    return [f"{', '.join(headings)}: in {unit}." for unit, headings in by_unit.items()]
+
+
+def _counted(what: str, counts: Sequence[tuple[str, int | None]]) -> list[str]:
+    """How many rows stand behind each task's entries, all numbers named where they differ."""
+    by_task: dict[str, set[int]] = {}
+    for task, count in counts:
+        if count is not None:
+            by_task.setdefault(task, set()).add(count)
+    each = [
+        f"{task} {' or '.join(f'{n:,}' for n in sorted(found))}" for task, found in by_task.items()
+    ]
+    return [f"{what}: {', '.join(each)}."] if each else []
+
+
+def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
+    """For how long the arms were trained, where any was trained over epochs."""
+    jobs = plan.expansion.jobs
+    epochs = set()
+    for entry in data.entries.values():
+        for cell in entry.group.cells:
+            fit = jobs[cell.fit] if cell.fit else None
+            if fit is not None and "train" in fit.settings:
+                ((_, count),) = jobs[cell.evaluate].settings["checkpoint"].items()
+                epochs.add(int(count))
+    listed = " or ".join(str(count) for count in sorted(epochs))
+    return [f"Epochs: {listed}."] if epochs else []
+
+
+def _test_notes(data: TableData) -> list[str]:
+    """Which tests stand behind bold entries, over how many comparisons they are corrected."""
+    compare = data.layout.table.compare
+    if compare is None:
+        return []
+    made = [tested for tested in data.tests.values() if tested.adjusted is not None]
+    untested = len(data.tests) - len(made)
+    notes = []
+    if made:
+        names = list(dict.fromkeys(t.comparison.test for t in made if t.comparison))
+        notes.append(
+            f"Bold: better than {compare.to} (p < {SIGNIFICANT:g} by {' or '.join(names)}, Holm's "
+            f"correction over {len(made)} comparisons)."
+        )
+    if untested:
+        reasons = dict.fromkeys(t.why for t in data.tests.values() if t.why)
+        notes.append(f"Not tested: {untested} ({'; '.join(reasons)}).")
+    return notes

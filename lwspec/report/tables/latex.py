@@ -1,0 +1,86 @@
+"""A table as LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lwspec.report.paper.latex import escape, escape_label
+from lwspec.report.tables.entries import OUTSIDE, Entry, TableData, seeds_behind
+
+
+def latex_table(data: TableData, caption: str) -> str:
+    """A booktabs tabular with its caption, numbers aligned at the point, intervals beside them."""
+    columns = data.layout.columns
+    heads = [_spanned(escape(column), _width(column, data)) for column in columns]
+    kinds = ["r" if _width(column, data) == 1 else r"r@{\hspace{0.3em}}l" for column in columns]
+    corner = "Task" if data.layout.table.rows == "tasks" else "Arm"
+    tabular = [
+        rf"\begin{{tabular}}{{@{{}}l{''.join(kinds)}r@{{}}}}",
+        r"\toprule",
+        " & ".join([corner, *heads, "Seeds"]) + r" \\",
+        r"\midrule",
+        *_body(data),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    lines = [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{escape_label(data.layout.table.name)}}}",
+        r"\small",
+        r"\adjustbox{max width=\linewidth}{%",
+        *tabular,
+        "}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _width(column: str, data: TableData) -> int:
+    """Two where anything stands beside the numbers of a column, else one."""
+    entries = [entry for (_, at), entry in data.entries.items() if at == column]
+    return 2 if any(entry.interval or entry.subset or _some(entry) for entry in entries) else 1
+
+
+def _some(entry: Entry) -> str:
+    """How many of its runs an entry rests on, where that is only some."""
+    return f"{entry.finished} of {entry.planned}" if entry.estimate and entry.missing else ""
+
+
+def _spanned(text: str, width: int) -> str:
+    return text if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{text}}}"
+
+
+def _body(data: TableData) -> Iterator[str]:
+    heading = None
+    for row in data.layout.rows:
+        new = data.layout.headings.get(row)
+        if new is not None and new != heading:
+            if heading is not None:
+                yield r"\addlinespace"
+            width = 2 + sum(_width(column, data) for column in data.layout.columns)
+            yield rf"\multicolumn{{{width}}}{{@{{}}l}}{{\textit{{{escape(new)}}}}} \\"
+            heading = new
+        entries = [data.entries.get((row, column)) for column in data.layout.columns]
+        cells = [
+            _entry(entry, _width(column, data), bold=data.better((row, column)))
+            for column, entry in zip(data.layout.columns, entries, strict=True)
+        ]
+        indent = r"\quad " if new is not None else ""
+        yield " & ".join([indent + escape(row), *cells, seeds_behind(entries)]) + r" \\"
+
+
+def _entry(entry: Entry | None, width: int, *, bold: bool) -> str:
+    """An entry: the number and, in a column of its own, its interval; a mark for drawn rows."""
+    if entry is None:
+        return OUTSIDE if width == 1 else rf"{OUTSIDE} & "
+    if entry.estimate is None:
+        return _spanned(rf"\textit{{{entry.text}}}", width)
+    number = rf"\textbf{{{entry.text}}}" if bold else entry.text
+    if width == 1:
+        return number
+    mark = r"$^\dagger$" if entry.subset else ""
+    interval = f"[{', '.join(entry.interval)}]" if entry.interval else ""
+    beside = " ".join(filter(None, (interval, _some(entry))))
+    return rf"{number} & {mark}{{\scriptsize {beside}}}" if beside else f"{number} & {mark}"

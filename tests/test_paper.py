@@ -1,0 +1,313 @@
+"""The paper against the plan: its template, claims and their words, names that LaTeX reads."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Project
+from pypdf import PdfReader
+
+LATEX = shutil.which("latexmk") is not None
+Copy = Callable[[], Project]
+
+CLAIM = """
+[[claim]]
+name = "{name}"
+says = "Bought: {{left}} against {{right}}, by {{gap}}."
+otherwise = "Not bought."
+left = "{left}"
+right = {right}
+{rest}
+"""
+
+
+def with_claims(project: Project, *claims: str) -> Project:
+    project.write(project.spec.read_text() + "\n".join(claims))
+    return project
+
+
+def claim(name: str, left: str, right: str, rest: str = "") -> str:
+    return CLAIM.format(name=name, left=left, right=right, rest=rest)
+
+
+def why(project: Project, ref: str) -> dict[str, Any]:
+    chain: dict[str, Any] = json.loads(
+        project.run("why", ref, "--spec", "small.toml", "--json").stdout
+    )
+    return chain
+
+
+def template(project: Project, text: str) -> None:
+    (project.folder / "paper.tex").write_text(text)
+
+
+MINIMAL = "\\documentclass{article}\n\\begin{document}\n%s\n\\end{document}\n"
+
+
+def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy) -> None:
+    row = "main:receiver_direct/colour"
+    project = with_claims(
+        copy_of_finished(),
+        claim("high", row, "-1.0"),
+        claim("low", row, "-1.0", 'relation = "below"'),
+        claim("near", row, "50.0", 'relation = "within"\nmargin = 100.0'),
+        claim("ratio", row, '"main:sender_direct/colour"', 'relation = "times"\nfactor = 0.001'),
+        claim("seeds", "main:bridge/*", "-1.0", 'untested = "Too few."'),
+    )
+    done = project.run("report", "small.toml", "--paper", "paper")
+    said = [line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith("claim")]
+    verdicts = {name.removeprefix("claim "): rest for name, rest in said}
+    assert verdicts["high"].startswith("supported p < 0.001")
+    assert verdicts["low"] == "not supported p = 1.000"
+    assert verdicts["near"].startswith("supported")
+    assert verdicts["ratio"].startswith("supported")
+    assert verdicts["seeds"] == "untested bridge has fewer than 3 seeds"
+    numbers = (project.folder / "paper/numbers.tex").read_text()
+    assert r"\newcommand{\ClaimLow}{Not bought.}" in numbers
+    assert r"\newcommand{\ClaimSeeds}{Too few.}" in numbers
+    high = next(line for line in numbers.splitlines() if r"\ClaimHigh}" in line)
+    row_text = (project.folder / "paper/tables/main.tex").read_text()
+    value = high.split("Bought: ")[1].split(" against")[0]
+    assert rf"receiver\_direct & {value} " in row_text
+    markdown = (project.folder / "paper/results.md").read_text()
+    assert "**ratio**: supported" in markdown
+    assert "ratio to 0.001" in markdown
+    chain = why(project, "ratio")
+    labels = {job["label"] for job in chain["jobs"]}
+    assert {"receiver_direct colour", "sender_direct colour"} <= labels
+    assert why(project, r"\ClaimRatio")["verdict"].startswith("sup")
+
+
+def test_a_claim_about_an_entry_that_no_table_has(copy_of_finished: Copy) -> None:
+    project = with_claims(copy_of_finished(), claim("odd", "main:bride/colour", "1.0"))
+    done = project.run("plan", "small.toml", status=2)
+    assert "small.toml:" in done.stderr
+    assert "did you mean: main:bridge/colour" in done.stderr
+
+
+def test_words_hang_on_claims(copy_of_finished: Copy) -> None:
+    project = with_claims(
+        copy_of_finished(),
+        claim("good", "main:receiver_direct/colour", "-1.0", 'words = ["miracle"]'),
+        claim("bad", "main:receiver_direct/colour", "200.0", 'words = ["wonder"]'),
+    )
+    template(project, MINIMAL % "A miracle. % no wonder here")
+    project.run("report", "small.toml", "--paper", "paper")
+    template(project, MINIMAL % "A miracle.\nIt works Wonders.")
+    before = (project.folder / "paper/small.tex").read_bytes()
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "paper.tex:4: the paper says 'wonder'" in done.stderr
+    assert "'bad'" in done.stderr
+    assert (project.folder / "paper/small.tex").read_bytes() == before
+    project.change('title = "A small test"', 'title = "A small test"\nnever = ["telepath"]')
+    template(project, MINIMAL % "It works telepathically.")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "paper.tex:3: the paper says 'telepath'" in done.stderr
+
+
+def test_the_plan_says_what_the_paper_asks_for_in_vain(project: Project) -> None:
+    template(
+        project,
+        MINIMAL % "\\input{tables/main}\n\\input{tables/mian.tex}\n% \\input{tables/none}\n"
+        "\\includegraphics[width=1cm]{figures/gone}\n\\VAR{MAIN_BRIDGE_COLUOR}\n\\VAR{title}",
+    )
+    shown = project.run("plan", "small.toml").stdout
+    assert r"paper.tex:4: no experiment fills \input{tables/mian.tex}" in shown
+    assert "did you mean tables/main.tex?" in shown
+    assert r"paper.tex:6: no experiment fills \includegraphics{figures/gone}" in shown
+    assert r"paper.tex:7: nothing fills \VAR{MAIN_BRIDGE_COLUOR}" in shown
+    assert "did you mean MAIN_BRIDGE_COLOUR" in shown
+    assert "tables/none" not in shown
+    assert "shows nothing" not in shown
+    told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]
+    assert len(told["unfilled"]) == 3
+
+
+def test_the_plan_says_which_experiments_no_paper_uses(project: Project) -> None:
+    template(project, MINIMAL % r"\MainBridgeColour{} and \VAR{MAIN_TEXT_RELAY_COLOUR_LOW}")
+    told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]
+    assert told == {"unfilled": [], "unused": ["probe", "direct"]}
+
+
+def test_the_report_refuses_a_paper_that_asks_in_vain(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    template(project, MINIMAL % r"\includegraphics{figures/curve}")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "did you mean figures/curves.pdf" in done.stderr
+    assert not (project.folder / "paper").exists()
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+def test_an_existing_paper_is_filled_where_it_looks(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    home = project.folder / "manuscript"
+    (home / "sections").mkdir(parents=True)
+    (home / "main.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{adjustbox,booktabs,graphicx}\n\\begin{document}\n"
+        "\\input{sections/results}\\bibliography{refs}\\bibliographystyle{plain}\n"
+        "\\includegraphics{logo}\n\\includegraphics{runs/8epoch_pereval/figures/training}\n"
+        "\\end{document}\n"
+    )
+    (home / "sections/results.tex").write_text(
+        "We reach \\VAR{LATENT_WIRE_COLOUR_ACC}\\%, \\VAR{LATENT_WIRE_COLOUR_ACC_SEEDS} seeds "
+        "\\cite{one}. \\input{runs/8epoch_pereval/tables/results_table.tex}"
+    )
+    (home / "refs.bib").write_text("@misc{one, title={One}, author={A. Author}, year={2020}}")
+    project.run("report", "small.toml", "--paper", "first")
+    shutil.copy(project.folder / "first/figures/curves.pdf", home / "logo.pdf")
+    project.change(
+        'template = "paper.tex"',
+        'template = "manuscript/main.tex"\n'
+        'numbers = { LATENT_WIRE_COLOUR_ACC = "main:bridge/colour" }',
+    )
+    project.change(
+        'name = "main"\nexperiments = ["direct',
+        'name = "main"\n'
+        'path = "runs/8epoch_pereval/tables/results_table.tex"\nexperiments = ["direct',
+    )
+    project.change(
+        'name = "curves"', 'name = "curves"\npath = "runs/8epoch_pereval/figures/training.pdf"'
+    )
+    project.run("report", "small.toml", "--paper", "paper")
+    text = "".join(p.extract_text() for p in PdfReader(project.folder / "paper/small.pdf").pages)
+    assert "2 of 2 seeds" in text
+    assert "A. Author" in text
+    assert (project.folder / "paper/logo.pdf").exists()
+    assert (project.folder / "paper/runs/8epoch_pereval/tables/results_table.csv").exists()
+    ref = "runs/8epoch_pereval/tables/results_table.tex:bridge/colour"
+    assert why(project, ref)["runs"] == "2 of 2"
+
+
+def test_a_mistake_in_a_loop_is_named_with_its_line(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    template(project, MINIMAL % "\\BLOCK{for table in tables}\n\\VAR{table.lable}\n\\BLOCK{endfor}")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "paper.tex:4: the template names something unknown" in done.stderr
+    assert "'lable'" in done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+def test_a_spec_without_tables_and_a_caption_of_two_paragraphs(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    head, rest = project.spec.read_text().split("[[table]]")
+    project.write(head + "[[figure]]" + rest.split("[[figure]]")[1])
+    project.change('caption = "Learning."', r'caption = "\\input{/etc/passwd}\n\nTwo."')
+    project.run("report", "small.toml", "--paper", "paper")
+    text = "".join(p.extract_text() for p in PdfReader(project.folder / "paper/small.pdf").pages)
+    assert r"\input{/etc/passwd} Two." in text
+
+
+def test_a_paper_is_never_written_over_its_template(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    project.change('template = "paper.tex"', 'template = "paper/small.tex"')
+    (project.folder / "paper").mkdir()
+    shutil.move(project.folder / "paper.tex", project.folder / "paper/small.tex")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "written over its own template" in done.stderr
+
+
+def test_an_alias_must_name_one_number(project: Project) -> None:
+    project.change('title = "A small test"', 'title = "A"\nnumbers = { ACC = "main:bridge/*x" }')
+    done = project.run("plan", "small.toml", status=2)
+    assert "there is no entry 'main:bridge/*x'" in done.stderr
+    assert "small.toml:" in done.stderr
+
+
+HOSTILE = "a_b%&#$ {x}^~\\end é ß ł Ω <i>"
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+def test_names_that_latex_would_read_come_out_as_they_are(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    quoted = json.dumps(HOSTILE, ensure_ascii=False)
+    project.write(
+        project.spec.read_text()
+        .replace("[tasks.colour]", f"[tasks.{quoted}]")
+        .replace('tasks = ["colour"]', f"tasks = [{quoted}]")
+    )
+    project.run("report", "small.toml", "--paper", "paper")
+    pages = PdfReader(project.folder / "paper/small.pdf").pages
+    text = " ".join(" ".join(page.extract_text() for page in pages).split())
+    assert HOSTILE in unicodedata.normalize("NFC", text)  # pypdf reads the ohm sign
+    with (project.folder / "paper/tables/main.csv").open() as file:
+        assert {row["column"] for row in csv.DictReader(file)} == {HOSTILE}
+    assert why(project, f"main:bridge/{HOSTILE}")["jobs"]
+
+
+def test_names_that_would_share_a_macro_are_refused_before_anything_runs(project: Project) -> None:
+    project.write(
+        project.spec.read_text()
+        + '\n[[table]]\nname = "ma-in"\nexperiments = ["main"]\n'
+        + '\n[[table]]\nname = "ma_in"\nexperiments = ["main"]\n'
+    )
+    done = project.run("plan", "small.toml", status=2)
+    assert "MaInBridgeColour would stand for ma-in:bridge/colour and for ma_in" in done.stderr
+
+
+def test_bold_and_tests_follow_the_corrected_comparison(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    project.change(
+        'name = "main"\nexperiments = ["direct',
+        'name = "main"\ngroups = true\ncompare = { to = "no_message" }\nexperiments = ["direct',
+    )
+    project.run("report", "small.toml", "--paper", "paper")
+    with (project.folder / "paper/tables/main.tests.csv").open() as file:
+        tests = {row["row"]: row for row in csv.DictReader(file)}
+    assert tests["bridge"]["test"] == "none: too few seeds for a test: 2 of at least 3"
+    assert tests["bridge"]["p"] == ""
+    assert tests["truncated"]["test"] == "McNemar, mid-p"
+    table = (project.folder / "paper/tables/main.tex").read_text()
+    for row, tested in tests.items():
+        line = next(
+            x
+            for x in table.splitlines()
+            if x.startswith(rf"\quad {row.replace('_', chr(92) + '_')} &")
+        )
+        corrected = tested["p (Holm)"]
+        better = bool(corrected) and float(corrected.lstrip("<")) < 0.05
+        assert (r"\textbf" in line) == (better and tested["difference"].startswith("+")), row
+    assert "Not tested: 1 (too few seeds for a test: 2 of at least 3)" in table
+    assert r"\textit{probe}" in table
+
+
+def test_every_kind_of_figure_is_drawn_or_says_that_nothing_ran(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    figures = "".join(
+        f'\n[[figure]]\nname = "{kind}"\nkind = "{kind}"\n'
+        'experiments = ["direct", "relay", "main"]\n'
+        for kind in ("arms", "bytes")
+    )
+    project.write(
+        project.spec.read_text()
+        + figures
+        + '\n[[experiment]]\nname = "late"\narms = ["truncated"]\nlatency = { repeats = 2 }\n'
+        + '\n[[figure]]\nname = "late"\nkind = "latency"\nexperiments = ["late"]\n'
+    )
+    done = project.run("report", "small.toml", "--paper", "paper")
+    assert "gap: figure late, truncated colour" in done.stdout
+    found = {
+        path.stem: PdfReader(path).pages[0].extract_text()
+        for path in (project.folder / "paper/figures").glob("*.pdf")
+    }
+    assert "receiver_direct" in found["arms"]
+    assert "bytes of a message" in found["bytes"]
+    assert found["late"].strip() == "not run: 1 runs are missing"
+    project.run("submit", "small.toml", "--yes")
+    project.run("report", "small.toml", "--paper", "paper", "--strict")
+    late = PdfReader(project.folder / "paper/figures/late.pdf").pages[0].extract_text()
+    assert "prefill" in late
+
+
+def test_the_plan_shows_what_it_can_detect(project: Project) -> None:
+    project.change("seeds = [1, 2]", "seeds = [1, 2, 3]")
+    rows = json.loads(project.run("plan", "small.toml", "--json").stdout)["experiments"]
+    few = next(row["detects_points"] for row in rows if row["experiment"] == "main")
+    project.write(project.spec.read_text() + "\n[statistics]\nseed_sd = 0.01\n")
+    rows = json.loads(project.run("plan", "small.toml", "--json").stdout)["experiments"]
+    assert next(row["detects_points"] for row in rows if row["experiment"] == "main") < few
