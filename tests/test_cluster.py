@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Project
 
+from lwspec.cli.agree import check_budget
 from lwspec.cli.session import open_session
 from lwspec.engine.due import due
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
+from lwspec.engine.plan import Plan
 from lwspec.engine.retry import Retries, again
+from lwspec.engine.runfolder import Runs
 from lwspec.engine.slurm import sbatch
 from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
 from lwspec.engine.slurm.cluster import Cluster, choose
 from lwspec.engine.slurm.life import (
-    ENDED,
     GRACE_S,
-    PENDING,
     REQUEUED,
     SBATCH_S,
     Life,
@@ -28,8 +30,10 @@ from lwspec.engine.slurm.life import (
 )
 from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of, in_minutes
 from lwspec.engine.slurm.queue import elements
+from lwspec.engine.slurm.submission import intend
 from lwspec.engine.states import State
-from lwspec.errors import ClusterError, UsageError
+from lwspec.engine.submit import SLURM, write_jobs
+from lwspec.errors import BudgetError, ClusterError, UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 SLURM_STATES = (
@@ -39,17 +43,25 @@ SLURM_STATES = (
 ).split()
 
 
+FINAL = (
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED "
+    "TIMEOUT"
+).split()
+
+
 def marks(**changes: object) -> Marks:
     return Marks(**{"intended_at": 1000.0, "submitted": True, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", SLURM_STATES)
 def test_a_state_is_final_only_if_it_is_known_to_be(name: str) -> None:
-    alive = Life.QUEUED if name in PENDING else Life.RUNNING
-    as_was = Life.QUEUED
-    for told, otherwise in ((Told(True, queue=name), alive), (Told(True, account=name), as_was)):
-        expected = Life.ENDED if name in ENDED else otherwise
-        assert life(marks(), told, 1e6)[0] == expected
+    in_queue = life(marks(), Told(True, queue=name), 1e6)[0]
+    in_accounts = life(marks(), Told(True, account=name), 1000.0 + GRACE_S - 1)[0]
+    if name in FINAL:
+        assert in_queue == in_accounts == Life.ENDED
+    else:
+        assert in_queue in (Life.QUEUED, Life.RUNNING)
+        assert in_accounts == Life.QUEUED
 
 
 @pytest.mark.parametrize(
@@ -69,6 +81,10 @@ def test_a_state_is_final_only_if_it_is_known_to_be(name: str) -> None:
         ({}, Told(True), GRACE_S + 1, (Life.LOST, None)),
         ({"started_at": 1000.0, "beat_at": 1100.0}, Told(True), GRACE_S + 1, (Life.RUNNING, None)),
         ({"started_at": 1000.0, "beat_at": 1100.0}, Told(True), GRACE_S + 101, (Life.LOST, None)),
+        # only sacct knows it: what a controller lost, or a name that nobody here knows
+        ({}, Told(True, None, "RUNNING"), GRACE_S + 1, (Life.LOST, None)),
+        ({}, Told(True, None, "PENDING"), GRACE_S + 1, (Life.LOST, None)),
+        ({}, Told(True, None, "POWER_UP_NODE"), GRACE_S + 1, (Life.QUEUED, None)),
         # squeue does not answer: as it was
         ({}, Told(False), 1e6, (Life.QUEUED, None)),
         ({"started_at": 1000.0}, Told(False), 1e6, (Life.RUNNING, None)),
@@ -151,6 +167,8 @@ def test_the_text_that_sbatch_is_given(
         (["code"], False),
         (["bad data"], False),
         (["allowance"], False),
+        (["out of host memory"] * 3, True),
+        (["out of host memory"] * 4, False),
         (["network", "network"], True),
         (["network"] * 3, False),
     ],
@@ -220,6 +238,8 @@ def test_limits_and_gres_are_read_as_slurm_writes_them() -> None:
     ]  # fmt: skip
     assert gpus_of("gpu:h200:4(S:0-1),craynetwork:2") == {("h200", 4)}
     assert gpus_of("gpu:2") == {(None, 2)}
+    assert gpus_of("gpu:2080ti:4,gpu:1g.10gb:7(S:0)") == {("2080ti", 4), ("1g.10gb", 7)}
+    assert gpus_of("gpu:a100:2,shard:gpu:9") == {("a100", 2)}
     assert gpus_of("(null)") == set()
     assert elements("12_3") == ["12_3"]
     assert elements("12_[0-2,7%4]") == ["12_0", "12_1", "12_2", "12_7"]
@@ -245,6 +265,31 @@ def test_allowances_stay_within_the_budget_together(project: Project) -> None:
     project.change("gpu_hours = 2.0", "gpu_hours = 0.2")
     plan = open_session(project.spec, project.folder / "x.db", project.runs, quiet=True).plan
     assert sum(plan.allowance_s(job) for job in plan.to_run) > 0.2 * 3600
-    shared = plan.shared_allowances_s(plan.to_run, granted_s=60.0)
+    plan = replace(plan, granted_s={"fit-of-an-earlier-plan": 60.0})
+    shared = plan.shared_allowances_s(plan.to_run)
     assert sum(shared.values()) == pytest.approx(0.2 * 3600 - 60)
     assert all(shared[job] >= plan.prices[job].p90_hours * 3600 for job in plan.to_run)
+
+
+def test_jobs_of_an_earlier_plan_that_slurm_holds_spend_of_the_budget(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # a squeue that does not answer: what was submitted is queued
+    project.change("gpu_hours = 2.0", "gpu_hours = 0.3")
+
+    def plan_again() -> Plan:
+        return open_session(project.spec, project.folder / "x.db", project.runs, quiet=True).plan
+
+    plan, runs = plan_again(), Runs(project.runs)
+    allowance_s = plan.shared_allowances_s(plan.to_run)
+    write_jobs(plan, runs, allowance_s, SLURM)
+    held = [{"id": pack.id, "jobs": [job.id for job in pack.jobs]} for pack in plan.packs]
+    intend(runs, plan.loaded.spec.name, {"packs": held, "retries": {"killed": 3}})
+    project.change("learning_rate = 1e-3", "learning_rate = 2e-3")
+    changed = plan_again()
+    charged = {job for job in allowance_s if plan.expansion.jobs[job].charge}
+    assert charged - set(changed.expansion.jobs)
+    granted = sum(allowance_s[job] for job in charged)
+    assert changed.reserved_hours == pytest.approx(granted / 3600)
+    with pytest.raises(BudgetError, match="reserved"):
+        check_budget(changed, set(changed.to_run) - set(changed.in_hand))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -60,3 +61,28 @@ def test_a_line_cut_short_is_read_once_it_is_whole(tmp_path: Path) -> None:
     with (attempt.path / "events.jsonl").open("ab") as file:
         file.write(b'ress"}\n')
     assert [event["event"] for event in attempt.events(offset)[0]] == ["progress"]
+
+
+def test_a_grant_forgets_attempts_before_it_even_those_that_never_said_when_they_began(
+    tmp_path: Path,
+) -> None:
+    folder = JobFolder(tmp_path / "fit-1")
+    write_json(folder.path / "job.json", {"granted_at": time.time() - 10, "allowance_s": 60.0})
+    silent, told = folder.begin_attempt(), folder.begin_attempt()
+    write_json(silent.path / "exit.json", {"outcome": "code", "device_s": 1.0})
+    write_json(told.path / "started.json", {"started_at": time.time()})
+    write_json(told.path / "exit.json", {"outcome": "network", "device_s": 2.0})
+    assert folder.outcomes() == ["code", "network"]
+    assert folder.spent_s() == 3.0
+    write_json(folder.path / "job.json", {"granted_at": time.time() + 10, "allowance_s": 60.0})
+    assert folder.outcomes() == []
+    assert folder.spent_s() == 0.0
+
+
+def test_an_allowance_is_only_ever_lowered(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "fit-1")
+    write_json(folder.path / "job.json", {"granted_at": 5.0, "allowance_s": 60.0})
+    folder.limit(90.0)
+    assert folder.record()["allowance_s"] == 60.0
+    folder.limit(30.0)
+    assert folder.record() == {"granted_at": 5.0, "allowance_s": 30.0}

@@ -77,6 +77,17 @@ def test_lwspec_cancel_stops_jobs_until_they_are_retried(slurm: SlurmProject) ->
     assert set(slurm.counts()) == {"done"}
 
 
+def test_jobs_of_an_earlier_plan_are_shown_and_can_be_cancelled(slurm: SlurmProject) -> None:
+    slurm.control(data={"seconds": 30})
+    slurm.submit("--only", "data*")
+    slurm.until_counting("data")
+    slurm.change("sample_seed = 0", "sample_seed = 7")
+    said = slurm.run("status", "small.toml")
+    assert "1 jobs of an earlier plan are in SLURM's hands: lwspec cancel" in said
+    assert "cancelled  prepare data" in slurm.run("cancel", "small.toml")
+    until(lambda: not slurm.cluster.run("squeue", "-h", "-r").strip(), 60)
+
+
 def test_scontrol_requeue_runs_it_again(slurm: SlurmProject) -> None:
     slurm.control(data={"seconds": 3})
     slurm.submit(*DATA)

@@ -142,11 +142,18 @@ def test_a_plan_completes_whatever_happens(
         accounted.run(*SUBMIT, *chaos.arguments, timeout=900)
     assert accounted.counts()["done"] == jobs
     with sqlite3.connect(accounted.folder / "results.db") as connection:
-        rows = list(connection.execute("SELECT job, output FROM outputs"))
+        rows = list(connection.execute("SELECT job, output, attempt FROM outputs"))
         outcomes = Counter(
             outcome or "killed" for (outcome,) in connection.execute("SELECT outcome FROM attempts")
         )
-    assert len(rows) == len(set(rows)) == jobs
+    assert len(rows) == jobs
+    for job, output, attempt in rows:  # what the database counts is the copy that was taken
+        folder = accounted.folder / "runs" / job
+        copies = list(folder.glob(f"attempt-*/outputs/{output}.json"))
+        taken = folder / "taken" / f"{output}.json"
+        assert [path for path in copies if path.samefile(taken)] == [
+            folder / f"attempt-{attempt}" / "outputs" / f"{output}.json"
+        ]
     with capsys.disabled():
         print(f"\n{jobs} jobs, all done, each recorded once")
         for name, count in sorted(chaos.faults.items()):

@@ -38,7 +38,7 @@ def check_budget(plan: Plan, wanted: Collection[str]) -> None:
         if hours > left:
             break
         fit += 1
-    in_hand = f" beside {plan.reserved_hours:.2f} reserved" if plan.in_hand else ""
+    in_hand = f" beside {plan.reserved_hours:.2f} reserved" if plan.reserved_hours else ""
     raise BudgetError(
         f"these {len(wanted)} jobs reserve {reserved:.2f} hours; the budget has {left:.2f} of "
         f"{plan.loaded.spec.budget.gpu_hours:.2f} left{in_hand}",
@@ -93,6 +93,6 @@ def chosen(plan: Plan, only: str | None) -> set[str]:
             for source in job.inputs.values():
                 add(jobs[source])
 
-    for job in matching(plan, only):
+    for job in matching(list(jobs.values()), only):
         add(job)
     return (wanted & set(plan.to_run)) - set(plan.in_hand)

@@ -16,14 +16,19 @@ ACTIVE = (State.RUNNING, State.QUEUED)
 
 
 def main(options: argparse.Namespace) -> int:
-    """Cancel what was started and is not done; what shares an allocation with it ends too."""
+    """Cancel what was started and is not done; what shares an allocation with it ends too.
+
+    Jobs of an earlier plan that SLURM still holds are among them.
+    """
     session = open_session(options.spec, options.db, options.runs)
-    plan = session.plan
+    plan, folder = session.plan, session.runs.folder
+    gone = [folder(job).job() for job in plan.granted_s if job not in plan.expansion.jobs]
+    known = {job.id: job for job in (*plan.expansion.jobs.values(), *gone)}
+    over = (State.DONE, State.CANCELLED, State.FAILED)
     asked = [
         job.id
-        for job in matching(plan, options.only)
-        if plan.states[job.id] not in (State.DONE, State.CANCELLED, State.FAILED)
-        and (session.runs.folder(job.id).path / "job.json").exists()
+        for job in matching(list(known.values()), options.only)
+        if plan.states.get(job.id) not in over and (folder(job.id).path / "job.json").exists()
     ]
     if not asked:
         raise UsageError("no such job was started and is not done", remedy="lwspec status")
@@ -32,13 +37,13 @@ def main(options: argparse.Namespace) -> int:
     jobs = {*asked, *(member for job in queued for member in newest[job].jobs)}
     taken = [job for job in jobs if job in asked or plan.states.get(job) in ACTIVE]
     for job in taken:
-        session.runs.folder(job).cancel()
-    ids = {session.watched.slurm_id(job) for job in queued}
-    cancel(sorted(id for id in ids if id is not None))
+        folder(job).cancel()
     for job in asked:
         _stop_here(session, job)
+    ids = {session.watched.slurm_id(job) for job in queued}
+    cancel(sorted(id for id in ids if id is not None))
     for job in taken:
-        print(f"cancelled  {plan.expansion.jobs[job].kind} {plan.expansion.jobs[job].label}")
+        print(f"cancelled  {known[job].kind} {known[job].label}")
     print("next       lwspec retry, or lwspec submit, starts them again")
     return 0
 

@@ -13,7 +13,7 @@ MOST_JOBS = 20
 def main(options: argparse.Namespace) -> int:
     """Print the logs of the jobs that match, each under its path."""
     session = open_session(options.spec, options.db, options.runs, quiet=True)
-    jobs = matching(session.plan, options.ref)
+    jobs = matching(list(session.plan.expansion.jobs.values()), options.ref)
     for job in jobs[:MOST_JOBS]:
         print(f"== {job.kind} {job.label} [{session.plan.states[job.id]}]")
         paths = _paths(session, job.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,7 +18,7 @@ from lwspec.engine.locate import locate
 from lwspec.engine.plan import Plan, make_plan
 from lwspec.engine.records import Records, read_records
 from lwspec.engine.runfolder import Runs
-from lwspec.engine.slurm.watch import Watched, watch
+from lwspec.engine.slurm.watch import Watched, granted_s, watch
 from lwspec.engine.store import Store
 from lwspec.engine.submit import PlanMemory
 from lwspec.errors import UsageError, nearest
@@ -58,16 +59,17 @@ def open_session(
         print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
     records = read_records(store)
     watched = watch(folder)
-    plan = make_plan(loaded, expansion, arms, located, records, watched.held, folder.cancelled())
+    granted = granted_s(folder, watched, loaded.spec.name)
+    cancelled = folder.cancelled()
+    plan = make_plan(loaded, expansion, arms, located, records, watched.held, granted, cancelled)
     return Session(loaded, folder, store, records, watched, plan, memory)
 
 
-def matching(plan: Plan, only: str | None) -> list[Job]:
-    """Jobs of the plan by their ids or by what their kinds and labels contain, inputs first.
+def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:
+    """Those jobs whose ids are this, or whose kinds and labels contain it, in their order.
 
     Raises UsageError where there is none.
     """
-    jobs = list(plan.expansion.jobs.values())
     if only is None:
         return jobs
     found = [

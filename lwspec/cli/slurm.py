@@ -6,8 +6,9 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from lwspec.cli.agree import check_budget, nothing_to_run
 from lwspec.cli.session import Session, open_session
@@ -16,7 +17,7 @@ from lwspec.engine.due import due
 from lwspec.engine.lock import only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.retry import again
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.runfolder import JobFolder, Runs
 from lwspec.engine.slurm import sbatch
 from lwspec.engine.slurm.arrays import Array
 from lwspec.engine.slurm.cluster import DEFAULT, choose
@@ -49,7 +50,7 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
         if not wanted:
             print(nothing_to_run(session.plan))
         else:
-            allowance_s = session.plan.shared_allowances_s(wanted, _granted_s(session))
+            allowance_s = session.plan.shared_allowances_s(wanted)
             made = _arrays(session, target, allowance_s)
             write_jobs(session.plan, session.runs, allowance_s, SLURM)
             session.memory.remember_submitted(session.plan)
@@ -63,23 +64,56 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
 
 
 def keep_going(options: argparse.Namespace, session: Session) -> int:
-    """Submit again, to the cluster of the last time, what may be tried again; how many jobs.
+    """Submit again, where it was before, what may be tried again; how many jobs.
 
-    Raises BudgetError where the budget does not allow it, ClusterError where SLURM does not.
+    What was sent to another cluster, or from other code, is left for the next look. Raises
+    BudgetError where the budget does not allow it, ClusterError where SLURM does not.
     """
     if not _due(session):
         return 0
     with only_one(options.runs, LOCK_WAIT_S):
         settle_doubts(session.runs, watch, SBATCH_S)
         session = open_session(options.spec, options.db, options.runs, quiet=True)
-        target, wanted = _last_target(session), _due(session)
-        if target is None or not wanted:
+        before, wanted = _sent_alike(session, _due(session))
+        if before is None:
             return 0
         check_budget(session.plan, wanted)
-        folder = session.runs.folder
-        allowance_s = {job: float(folder(job).record()["allowance_s"]) for job in wanted}
+        cluster = None if before["cluster"] == DEFAULT else before["cluster"]
+        target = _target(session, cluster, snapshot_of(session.runs, before["code"]))
+        allowance_s = {
+            job: _limited_s(session.runs.folder(job), more_s)
+            for job, more_s in session.plan.shared_allowances_s(wanted).items()
+        }
         _send(session, target, _arrays(session, target, allowance_s))
     return len(wanted)
+
+
+def _sent_alike(
+    session: Session, wanted: Collection[str]
+) -> tuple[Mapping[str, Any] | None, set[str]]:
+    """The last intent of the first job, and the jobs that can be sent as it was, inputs first.
+
+    A job that was granted and never sent goes where the spec's last submission went.
+    """
+    newest, name = session.watched.newest, session.loaded.spec.name
+    mine = [each.intent for each in submissions(session.runs) if each.intent["spec"] == name]
+    if not mine:
+        return None, set()
+    first: Mapping[str, Any] | None = None
+    alike: set[str] = set()
+    for job in in_order(session.plan.expansion.jobs, set(wanted)):
+        intent = newest[job.id].submission.intent if job.id in newest else mine[-1]
+        first = first or intent
+        same = all(intent[key] == first[key] for key in ("cluster", "code"))
+        if same and not (set(job.inputs.values()) & (set(wanted) - alike)):
+            alike.add(job.id)
+    return first, alike
+
+
+def _limited_s(folder: JobFolder, more_s: float) -> float:
+    """A job's allowance, lowered to what it has spent and `more_s` if it was granted more."""
+    folder.limit(folder.spent_s() + more_s)
+    return float(folder.record()["allowance_s"])
 
 
 def wait(options: argparse.Namespace, wanted: set[str]) -> int:
@@ -138,29 +172,12 @@ def _granted(session: Session, job: str) -> bool:
     return record.get("executor") == SLURM and bool(folder.owed(record["outputs"]))
 
 
-def _last_target(session: Session) -> Target | None:
-    """The cluster that this spec was submitted to last, with the code of that time."""
-    name = session.loaded.spec.name
-    mine = [each for each in submissions(session.runs) if each.intent["spec"] == name]
-    if not mine:
-        return None
-    last = mine[-1].intent
-    cluster = None if last["cluster"] == DEFAULT else last["cluster"]
-    return _target(session, cluster, snapshot_of(session.runs, last["code"]))
-
-
 def _target(session: Session, name: str | None, home: Path | None) -> Target:
     """A cluster by its name, with the memory that the spec's models need."""
     name, cluster = choose(name, session.loaded.spec.cluster)
     if cluster.memory_gb is None:
         cluster = cluster.model_copy(update={"memory_gb": round(session.plan.host_gb, 1)})
     return open_target(name, cluster, session.runs, home)
-
-
-def _granted_s(session: Session) -> float:
-    """What the jobs in hand may spend, in device seconds."""
-    records = (session.runs.folder(job).record() for job in session.plan.in_hand)
-    return sum(float(record["allowance_s"]) for record in records if record["charge"])
 
 
 def _arrays(
@@ -193,7 +210,7 @@ def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> No
 
 def _show(session: Session, target: Target, wanted: set[str]) -> int:
     """Print what sbatch would be given; ids that SLURM has yet to give are packs' ids."""
-    allowance_s = session.plan.shared_allowances_s(wanted, _granted_s(session))
+    allowance_s = session.plan.shared_allowances_s(wanted)
     made = _arrays(session, target, allowance_s)
     for number, (array, limit_minutes) in enumerate(made, start=1):
         name = f"{session.loaded.spec.name}-{number}"

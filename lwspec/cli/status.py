@@ -71,6 +71,9 @@ def _show(session: Session, console: Console) -> None:
         line = _line(session, job)
         if line:
             console.print(escape(line))
+    earlier = [job for job in plan.granted_s if job not in plan.expansion.jobs]
+    if earlier:
+        console.print(f"{len(earlier)} jobs of an earlier plan are in SLURM's hands: lwspec cancel")
     console.print(
         f"budget {plan.loaded.spec.budget.gpu_hours:.2f} · spent {plan.spent_hours:.3f} · "
         f"reserved {plan.reserved_hours:.2f} · to come {plan.p50_hours:.2f} · "

@@ -64,6 +64,8 @@ class Plan:
     """Host memory that one process needs at most."""
     to_run: tuple[str, ...]
     """The jobs that owe outputs and are asked for by more than plan-only experiments."""
+    granted_s: Mapping[str, float]
+    """What each job in SLURM's hands may still spend, those of earlier plans of the spec too."""
 
     @property
     def p50_hours(self) -> float:
@@ -82,8 +84,10 @@ class Plan:
 
     @property
     def reserved_hours(self) -> float:
-        """What is reserved for the jobs in hand."""
-        return sum(self.prices[job].p90_hours for job in self.in_hand)
+        """What is reserved for the jobs in hand: all that SLURM's may spend unwatched."""
+        here = (job for job in self.in_hand if job not in self.granted_s)
+        watched = sum(self.prices[job].p90_hours for job in here)
+        return watched + sum(self.granted_s.values()) / 3600
 
     @property
     def left_hours(self) -> float:
@@ -101,15 +105,15 @@ class Plan:
         own = max(ALLOWANCE_OVER_P90 * self.prices[job].p90_hours * 3600, LEAST_ALLOWANCE_S)
         return min(own, self.left_hours * 3600)
 
-    def shared_allowances_s(self, jobs: Collection[str], granted_s: float) -> dict[str, float]:
+    def shared_allowances_s(self, jobs: Collection[str]) -> dict[str, float]:
         """Allowances that stay within the budget together, where nobody watches what they spend.
 
-        `granted_s` is what jobs in hand may spend. Each job gets what is reserved for it, and as
-        much of its own allowance beyond as there is room for.
+        Each job gets what is reserved for it, and as much of its own allowance beyond as there is
+        room for beside the jobs in hand.
         """
         least = {job: self.prices[job].p90_hours * 3600 for job in jobs}
         more = {job: max(0.0, self.allowance_s(job) - least[job]) for job in jobs}
-        room = self.left_hours * 3600 - granted_s - sum(least.values())
+        room = (self.left_hours - self.reserved_hours) * 3600 - sum(least.values())
         wished = sum(more[job] for job in jobs if self.expansion.jobs[job].charge)
         share = min(1.0, max(0.0, room) / wished) if wished else 1.0
         return {job: least[job] + share * more[job] for job in jobs}
@@ -122,6 +126,7 @@ def make_plan(
     located: Located,
     records: Records,
     held: Mapping[str, Held],
+    granted_s: Mapping[str, float],
     cancelled: Collection[str],
 ) -> Plan:
     """Hold an expanded spec against what was recorded, and what is in hand or taken back."""
@@ -155,6 +160,7 @@ def make_plan(
             for name, model in loaded.spec.models.items()
         ),
         to_run,
+        granted_s,
     )
 
 

@@ -22,7 +22,8 @@ class Retries(Frozen):
     """
 
     killed: Times = 3
-    """From outside, without a word: a node that failed, the host's memory, `kill -9`."""
+    """From outside: a node that failed, `kill -9`, the host's memory, whether SLURM ends the
+    process or Python is refused more."""
     network: Times = 2
     out_of_memory: Times = 0
     """The GPU's; rows that do not fit at once were halved before."""
@@ -39,6 +40,7 @@ def again(outcomes: Sequence[str | None], retries: Retries) -> bool:
     in_a_row = sum(1 for _ in takewhile(lambda outcome: outcome == last, reversed(outcomes)))
     limits = {
         None: retries.killed,
+        "out of host memory": retries.killed,
         "network": retries.network,
         "out of memory": retries.out_of_memory,
         "disk": retries.disk,

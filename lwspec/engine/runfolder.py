@@ -8,7 +8,7 @@
     runs/<job id>/taken/<output>.json       a hard link to the first finished copy, for good
 
 A job is done when every output that it owes is taken. Nothing here is ever rewritten except
-job.json, whose list of outputs may grow.
+job.json, whose list of outputs may grow and whose allowance may be lowered.
 """
 
 from __future__ import annotations
@@ -131,6 +131,11 @@ class AttemptFolder:
         saved = any(self.outputs.glob("*.json")) or any(self.path.glob("checkpoints/*"))
         return "stopped" if saved else None
 
+    def began_at(self) -> float:
+        """When it began; for one that died before it could say, when its folder last changed."""
+        said = self.started().get("started_at")
+        return float(said) if said is not None else self.path.stat().st_mtime
+
     def device_s(self) -> float:
         """Device seconds that the attempt costs; to its last sign of life where it was killed."""
         ended = self.ended()
@@ -176,13 +181,21 @@ class JobFolder:
 
         What was killed after it had saved something counts as stopped: it goes on from there.
         """
+        return [attempt.outcome() for attempt in self._since_granted()]
+
+    def spent_s(self) -> float:
+        """Device seconds of the attempts since the last grant, which its allowance covers."""
+        return sum(attempt.device_s() for attempt in self._since_granted())
+
+    def _since_granted(self) -> list[AttemptFolder]:
         granted_at = self.record().get("granted_at", 0.0)
-        since = [
-            attempt
-            for attempt in self.attempts()
-            if attempt.started().get("started_at", granted_at) >= granted_at
-        ]
-        return [attempt.outcome() for attempt in since]
+        return [attempt for attempt in self.attempts() if attempt.began_at() >= granted_at]
+
+    def limit(self, allowance_s: float) -> None:
+        """Lower the allowance, where more was granted; the grant stays the one that it was."""
+        record = self.record()
+        if allowance_s < record["allowance_s"]:
+            write_json(self.path / "job.json", {**record, "allowance_s": allowance_s})
 
     def cancel(self) -> None:
         """Say that a person took the job back: nothing starts it by itself until it is granted."""

@@ -55,11 +55,7 @@ def run_job(folder: JobFolder, stop: StopFlag) -> bool:
         if runs.folder(source).owed(job.reads[role]):
             print(f"lwspec: {job.label} waits for {source}", file=sys.stderr)
             return False
-    spent = sum(
-        attempt.device_s()
-        for attempt in folder.attempts()
-        if attempt.started().get("started_at", 0.0) >= record["granted_at"]
-    )
+    spent = folder.spent_s()
     mine = folder.begin_attempt()
     with _log_to(mine.path / "log.txt"):
         attempt = Attempt(job, mine, runs, stop, record["allowance_s"], spent)
@@ -85,7 +81,7 @@ def _outcome(attempt: Attempt, record: dict[str, Any]) -> tuple[str, str | None]
         return "disk" if error.errno in (28, 122) else "code", f"{type(error).__name__}: {error}"
     except MemoryError as error:
         traceback.print_exc()
-        return "out of memory", str(error)
+        return "out of host memory", str(error)
     except Exception as error:
         traceback.print_exc()
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import

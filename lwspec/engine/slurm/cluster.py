@@ -22,7 +22,8 @@ DEFAULT = "default"
 OURS = {
     "job-name", "array", "output", "error", "signal", "dependency", "time", "partition", "account",
     "qos", "constraint", "cpus-per-task", "ntasks-per-node", "nodes", "mem", "gres", "requeue",
-    "no-requeue", "open-mode", "kill-on-invalid-dep", "export", "chdir", "wait",
+    "no-requeue", "open-mode", "kill-on-invalid-dep", "export", "chdir", "wait", "parsable",
+    "test-only", "hold", "wrap", "clusters",
 }  # fmt: skip
 """Parameters that tracking and the checks rely on."""
 

@@ -2,8 +2,9 @@
 
 An allocation says itself when it starts, lives and ends. squeue knows what waits or runs now, or
 ended minutes ago; it goes before sacct, which still says NODE_FAIL or PREEMPTED of what was
-requeued. Where neither knows it, a silence longer than the grace means that it is lost. A state of
-an unknown name counts as alive.
+requeued, and RUNNING for ever of what a controller lost. What squeue does not know, and sacct does
+not say the end of, is lost after a silence longer than the grace. A state of an unknown name counts
+as alive.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ ENDED = {
 }
 """States from which SLURM itself starts nothing again, and what they mean."""
 
+
+ALIVE = PENDING | {"RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT"}
+"""States that squeue shows for as long as they are true."""
 
 TELLING = ("timeout", "preemption", "node", "out of host memory")
 """Ends that the cluster knows better than the allocation, which only says that it was stopped."""
@@ -105,7 +109,8 @@ def life(marks: Marks, told: Told, now: float) -> tuple[Life, str | None]:
     if ended is not None:
         return Life.ENDED, ended
     as_was = Life.QUEUED if marks.started_at is None else Life.RUNNING
-    if not told.asked or (account is not None and marks.started_at is None):
+    unheard_of = account is not None and account not in ALIVE
+    if not told.asked or (unheard_of and marks.started_at is None):
         return as_was, None
     if not marks.submitted and marks.started_at is None:
         doubtful = now - marks.intended_at < SBATCH_S

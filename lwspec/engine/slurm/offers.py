@@ -124,7 +124,7 @@ def in_minutes(limit: str) -> int | None:
 
 def gpus_of(gres: str) -> set[tuple[str | None, int]]:
     """`gpu:h200:4(S:0-1),gpu:2` as types and numbers."""
-    found = re.findall(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
+    found = re.findall(r"(?:^|,)gpu(?::([^:,()]+))?:(\d+)(?=[(,]|$)", gres)
     return {(kind or None, int(number)) for kind, number in found}
 
 

@@ -15,12 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from submitit.core.utils import FailedJobError
+from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from lwspec.errors import ClusterError
 
+REFUSALS = (
+    FailedJobError, FailedSubmissionError, RuntimeError, subprocess.SubprocessError, OSError,
+)  # fmt: skip
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -55,16 +58,16 @@ def send(parameters: Mapping[str, Any], elements: int, submission: Path) -> str:
 
     Raises ClusterError with what sbatch says where it refuses.
     """
-    executor = SlurmExecutor(submission.resolve())
-    executor.update_parameters(**parameters)
-    executor.parameters["map_count"] = elements
     conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # which sbatch inherits
     try:
+        executor = SlurmExecutor(submission.resolve())  # raises RuntimeError where srun is missing
+        executor.update_parameters(**parameters)
+        executor.parameters["map_count"] = elements
         with clean_env():  # of an allocation that this may be called in
             os.environ.update(conf)
             return str(executor._submit_command(command_of(submission)).job_id)
-    except (FailedJobError, subprocess.SubprocessError, OSError) as error:
+    except REFUSALS as error:
         said = [line for line in str(error).splitlines() if "sbatch" in line or "rror" in line]
         raise ClusterError(
             f"sbatch refused: {said[-1].strip() if said else error}",

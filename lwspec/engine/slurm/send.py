@@ -123,7 +123,10 @@ def cancel(ids: Sequence[str]) -> None:
     """Take allocations back, by SLURM's ids. Raises ClusterError where scancel refuses."""
     for start in range(0, len(ids), AT_ONCE):
         some = ids[start : start + AT_ONCE]
-        done = subprocess.run(["scancel", *some], capture_output=True, text=True, timeout=120)
+        try:
+            done = subprocess.run(["scancel", *some], capture_output=True, text=True, timeout=120)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ClusterError(f"scancel does not answer: {error}") from None
         if done.returncode != 0:
             raise ClusterError(f"scancel refused: {done.stderr.strip()}")
 

@@ -72,6 +72,26 @@ def watch(runs: Runs) -> Watched:
     return Watched(newest, held)
 
 
+def granted_s(runs: Runs, watched: Watched, spec: str) -> dict[str, float]:
+    """What each job of a spec that SLURM holds may still spend, in device seconds.
+
+    Jobs that the spec no longer asks for are among them: they spend of its budget too.
+    """
+    granted = {}
+    for job, held in watched.held.items():
+        folder = runs.folder(job)
+        if held.life not in (Life.QUEUED, Life.RUNNING):
+            continue
+        if watched.newest[job].submission.intent["spec"] != spec:
+            continue
+        if not (folder.path / "job.json").exists():  # taken away by hand
+            continue
+        record = folder.record()
+        may_spend = record["charge"] and folder.owed(record["outputs"])
+        granted[job] = max(0.0, record["allowance_s"] - folder.spent_s()) if may_spend else 0.0
+    return granted
+
+
 def _ask(unsettled: Mapping[Key, Element]) -> dict[Key, Told]:
     """What the cluster says of elements."""
     if not unsettled:
@@ -106,6 +126,8 @@ def _with_id(element: Element, told: Told) -> Marks:
 def _never_began(runs: Runs, job: str) -> bool:
     """Whether no attempt at a job was made since it was granted, although allocations were."""
     folder = runs.folder(job)
+    if not (folder.path / "job.json").exists():  # taken away by hand
+        return False
     return not folder.outcomes() and bool(folder.owed(folder.job().outputs))
 
 
