@@ -59,6 +59,9 @@ def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy)
         claim("near", row, "50.0", 'relation = "within"\nmargin = 100.0'),
         claim("ratio", row, '"main:sender_direct/colour"', 'relation = "times"\nfactor = 0.001'),
         claim("seeds", "main:bridge/*", "-1.0", 'untested = "Too few."'),
+        claim("silent", "main:bridge/*", "-1.0", 'words = ["triumph"]').replace(
+            "Bought:", "A triumph:"
+        ),
     )
     done = project.run("report", "small.toml", "--paper", "paper")
     said = [line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith("claim")]
@@ -68,9 +71,11 @@ def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy)
     assert verdicts["near"].startswith("supported")
     assert verdicts["ratio"].startswith("supported")
     assert verdicts["seeds"] == "untested bridge has fewer than 3 seeds"
+    assert verdicts["silent"] == "untested bridge has fewer than 3 seeds"
     numbers = (project.folder / "paper/numbers.tex").read_text()
     assert r"\newcommand{\ClaimLow}{Not bought.}" in numbers
     assert r"\newcommand{\ClaimSeeds}{Too few.}" in numbers
+    assert r"\newcommand{\ClaimSilent}{The claim silent was not tested.}" in numbers
     high = next(line for line in numbers.splitlines() if r"\ClaimHigh}" in line)
     row_text = (project.folder / "paper/tables/main.tex").read_text()
     value = high.split("Bought: ")[1].split(" against")[0]
@@ -97,13 +102,17 @@ def test_words_hang_on_claims(copy_of_finished: Copy) -> None:
         claim("good", "main:receiver_direct/colour", "-1.0", 'words = ["miracle"]'),
         claim("bad", "main:receiver_direct/colour", "200.0", 'words = ["wonder"]'),
     )
-    template(project, MINIMAL % "A miracle. % no wonder here")
+    template(project, MINIMAL % "A miracle. % no wonder here\na\\\\% no wonder")
     project.run("report", "small.toml", "--paper", "paper")
     template(project, MINIMAL % "A miracle.\nIt works Wonders.")
     before = (project.folder / "paper/small.tex").read_bytes()
     done = project.run("report", "small.toml", "--paper", "paper", status=1)
     assert "paper.tex:4: the paper says 'wonder'" in done.stderr
     assert "'bad'" in done.stderr
+    project.change('words = ["wonder"]', 'words = ["better than"]')
+    template(project, MINIMAL % "It is better\n  than all.")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "paper.tex:3: the paper says 'better than'" in done.stderr
     assert (project.folder / "paper/small.tex").read_bytes() == before
     project.change('title = "A small test"', 'title = "A small test"\nnever = ["telepath"]')
     template(project, MINIMAL % "It works telepathically.")
@@ -127,6 +136,61 @@ def test_the_plan_says_what_the_paper_asks_for_in_vain(project: Project) -> None
     assert "shows nothing" not in shown
     told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]
     assert len(told["unfilled"]) == 3
+
+
+def test_what_the_report_writes_is_never_taken_from_beside_the_template(
+    copy_of_finished: Copy,
+) -> None:
+    project = copy_of_finished()
+    template(
+        project,
+        "\\documentclass{article}\n\\usepackage{adjustbox,booktabs,graphicx}\n\\begin{document}\n"
+        "\\input{numbers}\\input tables/main\n\\includegraphics{./figures/curves}\n\\end{document}",
+    )
+    old = {"numbers.tex": "old", "tables/main.tex": r"99.9 \VAR{gone}", "figures/curves.pdf": "%"}
+    for path, text in old.items():
+        (project.folder / path).parent.mkdir(exist_ok=True)
+        (project.folder / path).write_text(text)
+    told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]
+    assert told["unfilled"] == []
+    project.run("report", "small.toml", "--paper", "paper")
+    for path, text in old.items():
+        assert (project.folder / "paper" / path).read_bytes() != text.encode()
+    assert "99.9" not in (project.folder / "paper/tables/main.tex").read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (r"\input tables/none", r"no experiment fills \input{tables/none}"),
+        (r"\includegraphics*{figures/none}", r"no experiment fills \includegraphics{figures/none}"),
+        (r"\input{../outside}", r"no experiment fills \input{../outside}"),
+    ],
+)
+def test_every_way_to_read_a_file_is_seen_and_none_leaves_the_folder(
+    project: Project, body: str, said: str
+) -> None:
+    template(project, MINIMAL % body)
+    (project.folder.parent / "outside.tex").write_text("x")
+    assert f"paper.tex:3: {said}" in project.run("plan", "small.toml").stdout
+
+
+@pytest.mark.parametrize("body", [r"\VAR{1/0}", r"\VAR{title()}", r'\BLOCK{include "x"}'])
+def test_a_template_whose_own_expression_fails_is_named_with_its_line(
+    copy_of_finished: Copy, body: str
+) -> None:
+    project = copy_of_finished()
+    template(project, MINIMAL % body)
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert "paper.tex:3: the template cannot be filled" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["tables/main.tex", "numbers.tex", "small.tex"])
+def test_no_two_artefacts_are_written_to_one_place(project: Project, path: str) -> None:
+    block = f'\n[[table]]\nname = "b"\nexperiments = ["main"]\npath = "{path}"\n'
+    project.write(project.spec.read_text() + block)
+    done = project.run("plan", "small.toml", status=2)
+    assert f"{path!r} is written twice" in done.stderr
 
 
 def test_the_plan_says_which_experiments_no_paper_uses(project: Project) -> None:
@@ -219,7 +283,7 @@ def test_an_alias_must_name_one_number(project: Project) -> None:
     assert "small.toml:" in done.stderr
 
 
-HOSTILE = "a_b%&#$ {x}^~\\end é ß ł Ω <i>"
+HOSTILE = "[a_b%&#$ {x}^~\\end é ß ł Ω <i>"
 
 
 @pytest.mark.skipif(not LATEX, reason="latexmk is not installed")

@@ -98,6 +98,18 @@ def test_seeds_that_agree_still_leave_the_items_uncertain() -> None:
     assert (right.low, right.high) == pytest.approx((wilson(1.0, 500).low, 1.0))
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 7])
+@pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3])
+def test_what_never_differs_is_not_tested_however_its_sums_are_rounded(
+    seeds: int, value: float
+) -> None:
+    assert paired_t([value] * seeds, [0.0] * seeds).p is None
+    assert t_against([value] * seeds, 0.01).p is None
+    same, other = numpy.full((seeds, 40), value), numpy.full((seeds, 40), 0.01)
+    assert seeds_and_items(same, other).p is None
+    assert paired_bootstrap(same[0], other[0]).p is None
+
+
 def test_an_interval_of_a_share_stays_within_the_possible() -> None:
     scores = numpy.zeros((3, 40))
     scores[:, :2] = 1.0
@@ -206,6 +218,8 @@ def test_what_cannot_be_tested_says_why() -> None:
     elsewhere = measured(shares(1, 50), seeded=False, names="xyz")
     assert "no items in common" in str(compare(single, elsewhere, "auto"))
     assert compare(Measured((), None, None, True), single, "auto") == "one side has no value"
+    text = measured(numpy.linspace(0, 1, 29)[None], seeded=False)
+    assert compare(text, text, "bootstrap") == "too few items for a bootstrap: 29 of at least 30"
     bare = Measured((0.5,), None, None, False)
     assert "no scores of items" in str(compare(bare, bare, "auto"))
 

@@ -17,15 +17,16 @@ def check_artefacts(loaded: LoadedSpec) -> None:
     spec = loaded.spec
     known = [experiment.name for experiment in spec.experiment]
     kinds: dict[str, Sequence[Table | Figure]] = {"table": spec.table, "figure": spec.figure}
-    written: list[str] = []
+    written = {"numbers.tex", "results.md", f"{spec.name}.tex", f"{spec.name}.pdf"}
     for kind, items in kinds.items():
         no_twins(loaded, kind, [item.name for item in items])
         for index, item in enumerate(items):
             all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, known)
             _check_metrics(loaded, kind, index, item)
-            if item.path in written:
-                loaded.fail((kind, index, "path"), f"{item.path!r} is written twice")
-            written += [item.path] if item.path is not None else []
+            if twice := [path for path in item.files if path in written]:
+                place = "path" if item.path is not None else "name"
+                loaded.fail((kind, index, place), f"{twice[0]!r} is written twice")
+            written.update(item.files)
     for index, table in enumerate(spec.table):
         _check_selection(loaded, index, table)
     for index, figure in enumerate(spec.figure):

@@ -67,6 +67,13 @@ class Table(Frozen):
     path: TablePath | None = None
     """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is written: LaTeX, then beside it CSV and its tests."""
+        tex = self.path or f"tables/{self.name}.tex"
+        stem = tex.removesuffix(".tex")
+        return tex, f"{stem}.csv", f"{stem}.tests.csv"
+
 
 class Figure(Frozen):
     """A figure of the paper."""
@@ -81,6 +88,11 @@ class Figure(Frozen):
     caption: str = ""
     path: FigurePath | None = None
     """Where the artefact is written, below the paper's folder; figures/<name>.pdf by default."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is written."""
+        return (self.path or f"figures/{self.name}.pdf",)
 
 
 class Claim(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Annotated, Any
 
@@ -59,7 +60,8 @@ def _below_the_paper(ending: str) -> AfterValidator:
     """A relative path with an ending."""
 
     def check(path: str) -> str:
-        if not path.endswith(ending) or path.startswith("/") or ".." in path.split("/"):
+        outside = path.startswith(("/", "../")) or path != posixpath.normpath(path)
+        if outside or not path.endswith(ending):
             raise ValueError(f"a path below the paper's folder that ends in {ending}")
         return path
 

@@ -154,7 +154,7 @@ def _output(connection: Connection, job_id: str, output: str, record: Mapping[st
     values = [
         {"job": job_id, "output": output, "name": name, "value": value}
         for name, value in record["metrics"].items()
-        if value is not None and not math.isnan(value)
+        if value is not None and math.isfinite(value)
     ]
     _insert_new(connection, db.metrics, values)
 

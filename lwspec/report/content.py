@@ -38,7 +38,7 @@ class FigureData:
     @property
     def path(self) -> str:
         """Where it is written, below the paper's folder."""
-        return self.figure.path or f"figures/{self.figure.name}.pdf"
+        return self.figure.files[0]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lwspec.errors import nearest
 from lwspec.report.content import make_content
 from lwspec.report.evidence import NO_EVIDENCE
 from lwspec.report.numbers import Numbers
-from lwspec.report.paper.contract import Complaint, unfilled, unused
+from lwspec.report.paper.contract import NUMBERS, Complaint, unfilled, unused
 from lwspec.report.paper.macros import macros, values
 from lwspec.report.paper.template import fill, unknown_names
 from lwspec.report.paper.words import words
@@ -36,13 +36,14 @@ def check_paper(plan: Plan, runs: Path) -> Checked:
         return Checked()
     template = plan.loaded.source.path.parent / paper.template
     known = words(content, values(named, content))
-    unknown = unknown_names(template, known)
+    ours = {NUMBERS, *(path for each in content.tables for path in each.layout.table.files)}
+    ours |= {shown.path for shown in content.figures}
+    unknown = unknown_names(template, known, ours)
     complaints = [
         Complaint(f"{source}:{line}", rf"nothing fills \VAR{{{name}}}", nearest(name, known))
         for source, line, name in unknown
     ]
     # So that what reads files can be seen too, what is unknown stands for nothing.
-    filled = fill(template, "paper.tex", {**known, **{name: "" for *_, name in unknown}})
-    paths = [*(laid.path for laid in layouts), *(shown.path for shown in content.figures)]
-    complaints += unfilled(filled, paths)
+    filled = fill(template, "paper.tex", {**known, **{name: "" for *_, name in unknown}}, ours)
+    complaints += unfilled(filled, ours)
     return Checked(tuple(complaints), tuple(unused(plan, filled, layouts, named)))

@@ -11,7 +11,7 @@ from lwspec.engine.plan import Plan
 from lwspec.errors import nearest
 from lwspec.report.claims import Judged, Verdict
 from lwspec.report.paper.macros import Macro
-from lwspec.report.paper.template import COMMENT, Filled, Part
+from lwspec.report.paper.template import Filled, Part, without_comments
 from lwspec.report.tables.layout import Layout
 
 NUMBERS = "numbers.tex"
@@ -59,7 +59,7 @@ def unused(
     named = set(re.findall(r"\\([A-Za-z]+)", text)) | set(re.findall(r"[A-Z][A-Z0-9_]+", sources))
     used = {name for layout in layouts if layout.path in read for name in layout.table.experiments}
     for figure in spec.figure:
-        if (figure.path or f"figures/{figure.name}.pdf") in read:
+        if figure.files[0] in read:
             used |= set(figure.experiments)
     for macro in macros:
         if {macro.name, macro.placeholder} & named:
@@ -85,18 +85,21 @@ def unsaid(
     found = []
     for path, text, source in texts:
         lines = source.read_text(encoding="utf-8").splitlines() if source else []
-        for number, line in enumerate(text.splitlines(), 1):
-            for word in forbidden:
-                if re.search(rf"\b{re.escape(word)}", COMMENT.sub("", line), re.IGNORECASE):
-                    known = line in lines
-                    where = f"{source}:{lines.index(line) + 1}" if known else f"{path}:{number}"
-                    found.append(Complaint(where, f"the paper says {word!r}; {forbidden[word]}"))
+        bare, filled_lines = without_comments(text), text.split("\n")
+        for word in forbidden:
+            phrase = r"\s+".join(map(re.escape, word.split()))
+            for match in re.finditer(rf"\b{phrase}", bare, re.IGNORECASE):
+                number = bare.count("\n", 0, match.start()) + 1
+                line = filled_lines[number - 1]
+                known = line in lines
+                where = f"{source}:{lines.index(line) + 1}" if known else f"{path}:{number}"
+                found.append(Complaint(where, f"the paper says {word!r}; {forbidden[word]}"))
     return found
 
 
 def _line(part: Part, name: str) -> int:
     """Where the template has a name; where its loop is, if a loop made it."""
     for number, line in enumerate(part.source.read_text(encoding="utf-8").splitlines(), 1):
-        if f"{{{name}}}" in line:
+        if re.search(rf"[{{,\s]{re.escape(name)}(?![\w/.])", line):
             return number
     return 1

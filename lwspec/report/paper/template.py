@@ -2,8 +2,9 @@ r"""The paper's template, filled: `\VAR{name}` and `\BLOCK{for ...}` in it and i
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
@@ -15,15 +16,16 @@ from jinja2 import meta
 from lwspec.errors import ReportError, nearest
 
 _COMMAND = re.compile(
-    r"\\(?P<command>input|include|includegraphics|bibliography|addbibresource|documentclass"
-    r"|usepackage|bibliographystyle)\s*(?:\[[^\]]*\])?\s*\{(?P<names>[^{}]+)\}"
+    r"\\(?P<command>input|include|includegraphics|lstinputlisting|bibliography|addbibresource"
+    r"|documentclass|usepackage|bibliographystyle)\*?\s*(?:\[[^\]]*\])?\s*\{(?P<names>[^{}]+)\}"
+    r"|\\(?P<bare>input)\s+(?P<name>[^\s{}\\]+)"
 )
-COMMENT = re.compile(r"(?<!\\)%.*")
-"""What LaTeX does not read of a line."""
+_COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
 ENDINGS: Mapping[str, Sequence[str]] = {
     "input": ("", ".tex"),
     "include": (".tex", ""),
     "includegraphics": ("", ".pdf", ".png", ".jpg", ".jpeg"),
+    "lstinputlisting": ("",),
     "bibliography": (".bib", ""),
     "addbibresource": ("",),
     "documentclass": (".cls",),
@@ -45,7 +47,7 @@ class Asked:
     @property
     def paths(self) -> list[str]:
         """The paths that LaTeX would look for."""
-        return [self.name.removeprefix("./") + ending for ending in ENDINGS[self.command]]
+        return [posixpath.normpath(self.name) + ending for ending in ENDINGS[self.command]]
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ class Part:
     @property
     def asked(self) -> list[Asked]:
         """Every file that it reads, comments left out."""
-        bare = "\n".join(COMMENT.sub("", line) for line in self.text.split("\n"))
+        bare = without_comments(self.text)
         return [
-            Asked(match["command"], name.strip(), bare.count("\n", 0, match.start()) + 1)
+            Asked(
+                match["command"] or match["bare"],
+                name.strip(),
+                bare.count("\n", 0, match.start()) + 1,
+            )
             for match in _COMMAND.finditer(bare)
-            for name in match["names"].split(",")
+            for name in (match["names"] or match["name"]).split(",")
         ]
 
 
@@ -77,10 +83,17 @@ class Filled:
     """Graphics, bibliographies and styles: path below the paper's folder to the file."""
 
 
-def fill(template: Path, path: str, words: Mapping[str, Any]) -> Filled:
+def without_comments(text: str) -> str:
+    """What LaTeX reads of a text, line by line."""
+    return "\n".join(_COMMENT.sub(r"\1", line) for line in text.split("\n"))
+
+
+def fill(template: Path, path: str, words: Mapping[str, Any], artefacts: Set[str]) -> Filled:
     """Fill the template and what it inputs from beside it; `path` is where the first goes.
 
-    Raises ReportError at the first thing that cannot be read or is not among `words`.
+    What the report writes itself (`artefacts`) is never taken from beside the template, where an
+    older copy may lie. Raises ReportError at the first thing that cannot be read or is not among
+    `words`.
     """
     home, parts, beside = template.parent, [], {}
     queue = [(template, path)]
@@ -90,7 +103,7 @@ def fill(template: Path, path: str, words: Mapping[str, Any]) -> Filled:
         parts.append(part)
         for asked in part.asked:
             found = [name for name in asked.paths if _inside(home, name)]
-            if not found:
+            if not found or not artefacts.isdisjoint(asked.paths):
                 continue
             if asked.command not in ("input", "include"):
                 beside[found[0]] = home / found[0]
@@ -99,7 +112,9 @@ def fill(template: Path, path: str, words: Mapping[str, Any]) -> Filled:
     return Filled(tuple(parts), beside)
 
 
-def unknown_names(template: Path, words: Mapping[str, Any]) -> list[tuple[Path, int, str]]:
+def unknown_names(
+    template: Path, words: Mapping[str, Any], artefacts: Set[str]
+) -> list[tuple[Path, int, str]]:
     """Every name that the template, or a file that it plainly inputs, uses and no word has."""
     found, queue, seen = [], [template], set()
     while queue:
@@ -111,13 +126,15 @@ def unknown_names(template: Path, words: Mapping[str, Any]) -> list[tuple[Path, 
         for name in sorted(_undeclared(source, text) - set(words) - set(_environment().globals)):
             found.append((source, _line_of(name, text), name))
         for asked in Part(source, "", text).asked:
-            if asked.command in ("input", "include"):
+            if asked.command in ("input", "include") and artefacts.isdisjoint(asked.paths):
                 queue += [template.parent / n for n in asked.paths if _inside(template.parent, n)]
     return found
 
 
 def _inside(home: Path, name: str) -> bool:
-    """Whether it is a file of the template's folder."""
+    """Whether it is a file of the template's folder, by a path that never leaves it."""
+    if name.startswith(("/", "../")):
+        return False
     return (home / name).is_file() and (home / name).resolve().is_relative_to(home.resolve())
 
 
@@ -134,7 +151,7 @@ def _environment() -> jinja2.Environment:
         block_end_string="}",
         variable_start_string=r"\VAR{",
         variable_end_string="}",
-        comment_start_string=r"\#{",
+        comment_start_string=r"\COMMENT{",
         comment_end_string="}",
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -165,10 +182,20 @@ def _render(source: Path, words: Mapping[str, Any]) -> str:
     try:
         return _environment().from_string(text).render(words)
     except jinja2.UndefinedError as error:
-        places = [frame.lineno for frame in extract_tb(error.__traceback__)]  # the last is ours
         raise ReportError(
-            f"the template names something unknown: {error.message}", where=f"{source}:{places[-1]}"
+            f"the template names something unknown: {error.message}", where=_where(source, error)
         ) from None
+    except Exception as error:  # whatever the template's own expressions raise
+        raise ReportError(
+            f"the template cannot be filled: {error or type(error).__name__}",
+            where=_where(source, error),
+        ) from None
+
+
+def _where(source: Path, error: Exception) -> str:
+    """The line of the template that raised."""
+    lines = [f.lineno for f in extract_tb(error.__traceback__) if f.filename == "<template>"]
+    return f"{source}:{lines[-1]}" if lines else str(source)
 
 
 def _line_of(name: str, text: str) -> int:

@@ -57,8 +57,8 @@ def _number(macro: Macro) -> dict[str, str]:
     return {
         "macro": f"\\{macro.name}",
         "entry": escape(name_of(macro.entries[0])),
-        "table": layout.table.name,
-        "row": row,
+        "table": escape(layout.table.name),
+        "row": escape(row),
         "column": escape(column),
         "kind": macro.kind,
     }

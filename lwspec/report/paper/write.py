@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,10 @@ def write_paper(content: Content, folder: Path) -> Written:
     filled = None
     if plan.loaded.spec.paper is not None:
         template = plan.loaded.source.path.parent / plan.loaded.spec.paper.template
-        filled = fill(template, f"{plan.loaded.spec.name}.tex", words(content, numbers))
-        _refuse(filled, texts, content, plan.loaded.spec.paper)
+        artefacts = {*texts, *(shown.path for shown in content.figures)}
+        goes_to = f"{plan.loaded.spec.name}.tex"
+        filled = fill(template, goes_to, words(content, numbers), artefacts)
+        _refuse(filled, texts, artefacts, content, plan.loaded.spec.paper)
         texts |= _parts(filled, folder)
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -60,16 +62,21 @@ def _tables(content: Content) -> dict[str, str]:
     """Every table as LaTeX and, beside it, as CSV with its tests."""
     texts = {}
     for data in content.tables:
-        stem = data.layout.path.removesuffix(".tex")
-        texts[data.layout.path] = latex_table(data, caption(data, content.plan))
-        texts[f"{stem}.csv"] = csv_table(data)
+        tex, csv, tests = data.layout.table.files
+        texts[tex] = latex_table(data, caption(data, content.plan))
+        texts[csv] = csv_table(data)
         if data.tests:
-            texts[f"{stem}.tests.csv"] = csv_tests(data)
+            texts[tests] = csv_tests(data)
     return texts
 
 
-def _refuse(filled: Filled, texts: Mapping[str, str], content: Content, paper: Paper) -> None:
-    artefacts = [*texts, *(shown.path for shown in content.figures)]
+def _refuse(
+    filled: Filled,
+    texts: Mapping[str, str],
+    artefacts: Collection[str],
+    content: Content,
+    paper: Paper,
+) -> None:
     said = {path: text for path, text in texts.items() if path.endswith(".tex")}
     complaints: Sequence[Complaint] = [
         *unfilled(filled, artefacts),

@@ -19,6 +19,7 @@ from lwspec.report.statistics.intervals import (
 )
 from lwspec.report.statistics.spread import Spread, spread_of
 from lwspec.report.statistics.tests import (
+    LEAST_ITEMS,
     LEAST_SEEDS,
     Comparison,
     mcnemar,
@@ -90,6 +91,8 @@ def compare(one: Measured, other: Measured, test: Test) -> Comparison | str:
         return _paired_t(one, other)
     if few:
         return f"{kind} compares single runs; these have seeds"
+    if kind == "bootstrap" and first.shape[1] < LEAST_ITEMS:
+        return f"too few items for a bootstrap: {first.shape[1]} of at least {LEAST_ITEMS}"
     if kind == "bootstrap":
         return paired_bootstrap(first[0], second[0])
     return mcnemar(first[0], second[0]) if one.share else "McNemar's test is for right and wrong"

@@ -20,7 +20,7 @@ def minimum_detectable_difference(
     part of the variance with its own degrees of freedom.
     """
     arm = (seed_sd**2 / seeds, seeds - 1.0)
-    within = ((item_sd**2 / items, items - 1.0),) if items is not None else ()
+    within = ((item_sd**2 / items, max(1.0, items - 1.0)),) if items is not None else ()
     spread = Spread((arm, arm, *within))
     freedom = 2 * (seeds - 1)
     return spread.half(LEVEL) + float(special.stdtrit(freedom, POWER)) * spread.error

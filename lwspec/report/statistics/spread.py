@@ -12,6 +12,8 @@ from scipy import special
 
 LEVEL = 0.95
 LEAST_P = 1e-15
+ROUNDING = 1e-12
+"""Of the larger of 1 and a difference: a spread this small is floating-point arithmetic's."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Spread:
 
         None where there is no spread, against which nothing can be held.
         """
-        if self.error == 0.0:
+        if self.error <= ROUNDING * max(1.0, abs(difference)):
             return None
         far = abs(difference)
         if far >= self._half(LEAST_P):

@@ -36,7 +36,7 @@ class Entry:
     hardware: str | None
     """What a latency was timed on."""
     missing: tuple[str, ...]
-    """Ids of the measurements that have not finished."""
+    """Ids of the measurements that have not finished, or lack the metric that others have."""
 
     @property
     def text(self) -> str:
@@ -110,18 +110,20 @@ def table_entry(slot: Slot, numbers: Numbers) -> Entry:
     """One number a measurement; an arm without a seed has one for all seeds."""
     group, found = slot.group, numbers.found(slot.group)
     facts = found.outputs[0].facts if found.outputs else {}
+    told = [output for output in found.outputs if slot.metric in output.metrics]
+    silent = [output.job for output in found.outputs if told and output not in told]
     return Entry(
         group,
         slot.metric,
         numbers.estimate(group, slot.metric),
-        len(found.outputs),
+        len(found.outputs) - len(silent),
         len(found.outputs) + len(found.missing),
         any(output.facts.get("subset") for output in found.outputs),
         facts.get("n"),
         _samples(group, numbers.results),
         facts.get("passes"),
         facts.get("hardware"),
-        () if group.plan_only else found.missing,
+        () if group.plan_only else (*found.missing, *silent),
     )
 
 

@@ -67,7 +67,8 @@ def _body(data: TableData) -> Iterator[str]:
             _entry(entry, _width(column, data), bold=data.better((row, column)))
             for column, entry in zip(data.layout.columns, entries, strict=True)
         ]
-        indent = r"\quad " if new is not None else ""
+        # Behind the end of a row, a bracket or a star would be read as its argument.
+        indent = r"\quad " if new is not None else "{}" if row[0] in "[*" else ""
         yield " & ".join([indent + escape(row), *cells, seeds_behind(entries)]) + r" \\"
 
 

@@ -39,7 +39,7 @@ class Layout:
     @property
     def path(self) -> str:
         """Where the table is written, below the paper's folder."""
-        return self.table.path or f"tables/{self.table.name}.tex"
+        return self.table.files[0]
 
 
 def layout(table: Table, plan: Plan) -> Layout:
