@@ -9,11 +9,6 @@ from typing import Any
 import pytest
 from conftest import Project
 
-from lwspec.engine.job import Job
-from lwspec.engine.local import LocalExecutor, Running, Slots
-from lwspec.engine.pack import Pack
-from lwspec.engine.retry import Retries
-from lwspec.engine.runfolder import Runs
 from lwspec.kernels.latency import batches, summary
 from lwspec.kernels.rows import Row
 
@@ -111,18 +106,6 @@ def test_a_timing_runs_alone(timed: Project) -> None:
     for alone, started, ended in spans:
         others = sum(a < ended and started < b for _, a, b in spans) - 1
         assert not alone or others == 0
-
-
-def test_nothing_starts_beside_a_timing(tmp_path: Any) -> None:
-    def pack(kind: Any) -> Pack:
-        return Pack(kind, (Job(f"{kind}-1", kind, "bridge", {}, {}, (), kind, {}),))
-
-    executor = LocalExecutor(Runs(tmp_path), [], Slots(2, ()), 1.0, Retries(), fork=True)
-    assert executor._startable(pack("latency"))
-    executor._running = [Running(pack("fit"), None, (), 0)]
-    assert not executor._startable(pack("latency"))
-    executor._running = [Running(pack("latency"), None, (), 0)]
-    assert not executor._startable(pack("fit"))
 
 
 def test_the_summary_of_known_times() -> None:

@@ -20,3 +20,10 @@ def test_every_arm_has_its_row() -> None:
 def test_every_command_is_shown() -> None:
     for verb in VERBS:
         assert f"lwspec {verb}" in README, verb
+
+
+def test_every_test_that_the_page_on_slurm_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/slurm.md").read_text()))
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) > 25
+    assert named == {name for name in named if f"def {name}(" in sources}
