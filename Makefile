@@ -39,6 +39,7 @@ statistics: setup
 bench: setup
 	$(BIN)/python bench/command_line.py
 	$(BIN)/python bench/report.py
+	$(BIN)/python bench/submission.py
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -272,7 +272,7 @@ def test_the_quickstart_gives_the_predictions_that_it_gives_here(
         assert (there / predictions).read_bytes() == (here / predictions).read_bytes()
 
 
-def test_two_thousand_jobs_are_cut_to_the_clusters_limit(slurm: SlurmProject) -> None:
+def test_jobs_beyond_the_clusters_limit_are_cut_into_arrays(slurm: SlurmProject) -> None:
     slurm.write(1010)
     slurm.control(data={"seconds": 600})
     slurm.submit(*DATA)
