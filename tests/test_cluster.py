@@ -269,6 +269,9 @@ def test_allowances_stay_within_the_budget_together(project: Project) -> None:
     shared = plan.shared_allowances_s(plan.to_run)
     assert sum(shared.values()) == pytest.approx(0.2 * 3600 - 60)
     assert all(shared[job] >= plan.prices[job].p90_hours * 3600 for job in plan.to_run)
+    half = plan.to_run[: len(plan.to_run) // 2]
+    plan = replace(plan, granted_s=plan.shared_allowances_s(half))
+    check_budget(plan, plan.to_run[len(half) :])
 
 
 def test_jobs_of_an_earlier_plan_that_slurm_holds_spend_of_the_budget(

@@ -109,11 +109,13 @@ class Plan:
         """Allowances that stay within the budget together, where nobody watches what they spend.
 
         Each job gets what is reserved for it, and as much of its own allowance beyond as there is
-        room for beside the jobs in hand.
+        room for beside the jobs in hand and what the rest of the plan will reserve.
         """
         least = {job: self.prices[job].p90_hours * 3600 for job in jobs}
         more = {job: max(0.0, self.allowance_s(job) - least[job]) for job in jobs}
-        room = (self.left_hours - self.reserved_hours) * 3600 - sum(least.values())
+        later = set(self.to_run) - set(self.in_hand) - set(jobs)
+        rest = sum(self.prices[job].p90_hours for job in later) * 3600
+        room = (self.left_hours - self.reserved_hours) * 3600 - rest - sum(least.values())
         wished = sum(more[job] for job in jobs if self.expansion.jobs[job].charge)
         share = min(1.0, max(0.0, room) / wished) if wished else 1.0
         return {job: least[job] + share * more[job] for job in jobs}
