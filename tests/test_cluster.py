@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from lwspec.cli.session import open_session
 from lwspec.engine.due import due
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan import FREE_ALLOWANCE_S, Plan
 from lwspec.engine.retry import Retries, again
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.runfolder import Runs, write_json
 from lwspec.engine.slurm import sbatch
 from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
 from lwspec.engine.slurm.cluster import Cluster, choose
@@ -28,12 +29,15 @@ from lwspec.engine.slurm.life import (
     Told,
     life,
 )
-from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of, in_minutes
+from lwspec.engine.slurm.limits import association, in_minutes, most_minutes, quality, room
+from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of
 from lwspec.engine.slurm.queue import elements
+from lwspec.engine.slurm.send import Target, prepare
 from lwspec.engine.slurm.submission import intend
 from lwspec.engine.states import State
 from lwspec.engine.submit import SLURM, write_jobs
 from lwspec.errors import BudgetError, ClusterError, UsageError
+from lwspec.kernels.attempt import Attempt, StopFlag
 
 GOLDEN = Path(__file__).parent / "golden"
 SLURM_STATES = (
@@ -130,8 +134,8 @@ def test_a_pack_waits_for_what_slurm_has_already() -> None:
 
 def test_the_time_limit_is_what_the_longest_pack_is_allowed() -> None:
     array = Array((pack(job("a")), pack(job("b"), job("c", "b"))), frozenset())
-    assert minutes(array, {"a": 60, "b": 300, "c": 301}, None) == 11 + 5
-    assert minutes(array, {"a": 60, "b": 300, "c": 301}, 10) == 10
+    assert minutes(array, {"a": 60, "b": 300, "c": 301}, 20, None) == 11 + 5
+    assert minutes(array, {"a": 60, "b": 300, "c": 301}, 20, 10) == 10
 
 
 @pytest.mark.parametrize("name", ["plain", "everything"])
@@ -198,7 +202,11 @@ def offers(*hosts: str) -> Offers:
     low = Partition(
         "low", True, 120, frozenset({("a100", 4), ("h200", 2)}), 8, 64_000, frozenset(hosts)
     )
-    return Offers((low,), ("physics", "biology"), 1001)
+    accounts = [
+        association("physics|physics|||normal,high||"), association("physics|biology|||normal|7|"),
+    ]  # fmt: skip
+    qualities = [quality("normal||||"), quality("high|9|5||30:00")]
+    return Offers((low,), tuple(accounts), {each.name: each for each in qualities}, True, 1001)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +214,8 @@ def offers(*hosts: str) -> Offers:
     [
         (Cluster(partition="lwo"), 0, "did you mean: low"),
         (Cluster(account="phisics"), 0, "did you mean: physics"),
+        (Cluster(qos="hihg"), 0, "did you mean: high"),
+        (Cluster(account="biology", qos="high"), 0, "QOS names of yours: normal"),
         (Cluster(minutes=121), 0, "set minutes to at most 120"),
         (Cluster(memory_gb=100), 0, "set memory_gb to at most 62.5"),
         (Cluster(gpu="h100"), 1, "GPUs a node here: 2 h200, 4 a100"),
@@ -216,9 +226,26 @@ def test_what_is_not_offered_is_refused_with_what_is(
     cluster: Cluster, gpus: int, said: str
 ) -> None:
     with pytest.raises(ClusterError) as raised:
+        offers("n1").limits(cluster)
         check(cluster, offers("n1"), gpus, 1)
     assert said in str(raised.value)
     check(Cluster(gpu="a100", account="biology", minutes=120), offers("n1"), 4, 8)
+
+
+def test_accounts_and_qos_limit_how_many_jobs_and_how_long() -> None:
+    def limits(cluster: Cluster, qos: str | None = None) -> list[tuple[int | None, int | None]]:
+        low = replace(offers().partitions[0], qos=qos)
+        found = replace(offers(), partitions=(low,)).limits(cluster)
+        return [(each.jobs, each.minutes) for each in found]
+
+    assert limits(Cluster()) == [(None, None), (None, None)]
+    assert limits(Cluster(qos="high")) == [(None, None), (5, 30)]
+    assert limits(Cluster(account="biology"), "high") == [(7, None), (5, 30), (None, None)]
+    biology = offers().limits(Cluster(account="biology"))
+    mine = [{"account": "biology", "qos": "normal"}] * 3 + [{"account": "physics", "qos": "x"}]
+    assert (room(biology, mine), room(biology, mine * 3), room([], mine)) == (4, 0, None)
+    assert most_minutes(offers().limits(Cluster(qos="high"))) == 30
+    assert replace(offers(), enforced=False).limits(Cluster(qos="high")) == ()
 
 
 MOUNTS = "/dev/sda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\nhome:/x /home nfs4 rw 0 0\n"
@@ -272,6 +299,39 @@ def test_allowances_stay_within_the_budget_together(project: Project) -> None:
     half = plan.to_run[: len(plan.to_run) // 2]
     plan = replace(plan, granted_s=plan.shared_allowances_s(half))
     check_budget(plan, plan.to_run[len(half) :])
+
+
+def test_a_job_that_costs_nothing_is_still_allowed_only_so_long(project: Project) -> None:
+    project.change('gpu = "cpu"', 'gpu = "h200"')
+    plan = open_session(project.spec, project.folder / "x.db", project.runs, quiet=True).plan
+    (free,) = (job for job in plan.to_run if plan.expansion.jobs[job].step == "data")
+    assert plan.expansion.jobs[free].charge == 0
+    assert plan.shared_allowances_s(plan.to_run)[free] == FREE_ALLOWANCE_S
+    write_jobs(plan, Runs(project.runs), {free: 60.0}, SLURM)
+    folder = Runs(project.runs).folder(free)
+    attempt = folder.begin_attempt()
+    write_json(attempt.path / "exit.json", {"outcome": "stopped", "wall_s": 50, "device_s": 0})
+    assert folder.spent_s() == 50
+    begun = time.monotonic() - 11
+    next_one = Attempt(folder.job(), attempt, Runs(project.runs), StopFlag(), 60.0, 50.0, begun)
+    assert str(next_one.why_stop()) == "spent its allowance of 60 seconds"
+    assert next_one.device_s() == 0
+
+
+def test_work_that_saves_nothing_must_fit_an_allocation(project: Project) -> None:
+    plan = open_session(project.spec, project.folder / "x.db", project.runs, quiet=True).plan
+    jobs = plan.expansion.jobs
+    evaluation = next(job for job in plan.to_run if jobs[job].kind == "evaluate")
+    fit = next(job for job in plan.to_run if jobs[job].kind == "fit")
+    assert plan.unsaved_s(fit) == 0
+    assert plan.unsaved_s(evaluation) == pytest.approx(plan.prices[evaluation].p90_hours * 3600)
+    cluster = Cluster(minutes=30)
+    target = Target("home", cluster, offers("n1"), None, None)
+    pack = Pack("p", (jobs[evaluation],))
+    ((_, limit),) = prepare([pack], target, {evaluation: 3600.0}, {evaluation: 1700.0}, {})
+    assert limit == 30
+    with pytest.raises(ClusterError, match="(?s)before it has saved anything.*raise minutes to 32"):
+        prepare([pack], target, {evaluation: 3600.0}, {evaluation: 1800.0}, {})
 
 
 def test_jobs_of_an_earlier_plan_that_slurm_holds_spend_of_the_budget(

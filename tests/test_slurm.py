@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from slurm.cluster import running, until
@@ -281,3 +283,62 @@ def test_jobs_beyond_the_clusters_limit_are_cut_into_arrays(slurm: SlurmProject)
     assert slurm.cluster.run("squeue", "-h", "-r").count("\n") == 1010
     slurm.run("cancel")
     until(lambda: not slurm.cluster.run("squeue", "-h").strip(), 120)
+
+
+@pytest.fixture
+def tight(accounted: SlurmProject) -> Iterator[SlurmProject]:
+    """A QOS that takes three jobs of a user's at once, of five minutes each."""
+
+    def manage(*words: str) -> None:
+        accounted.cluster.run("sacctmgr", "--immediate", *words, check=False)
+
+    manage("add", "qos", "tight", "set", "MaxSubmitJobsPerUser=3", "MaxWall=5")
+    manage("modify", "user", "root", "set", "qos+=tight")
+    yield accounted
+    manage("modify", "user", "root", "set", "qos-=tight")
+
+
+def test_what_a_qos_takes_at_once_is_sent_and_the_rest_as_it_ends(tight: SlurmProject) -> None:
+    tight.write(7)
+    tight.change('partition = "low"', 'partition = "low"\nqos = "tight"')
+    tight.control(data={"seconds": 60})
+    said = tight.submit(*DATA, status=2)
+    assert "allows you no more jobs at once; 4 allocations are left" in said
+    assert tight.cluster.run("squeue", "-h", "-r", "-o", "%l %r").splitlines() == ["5:00 None"] * 3
+    assert "allows you no more jobs at once" in tight.submit(*DATA, status=2)
+    tight.control()
+    tight.run("cancel")
+    tight.run("retry", "--executor", "slurm", "--yes", "--wait", *DATA)
+    assert tight.counts()["done"] == 7
+    assert len(finished(tight)) == 7
+
+
+def test_retries_go_where_they_were_sent_before(slurm: SlurmProject) -> None:
+    slurm.write(2)
+    text = (slurm.folder / "small.toml").read_text()
+    table = text[text.index("[cluster.test]") : text.index("[models.llama]")]
+    slurm.change(
+        table, table + table.replace("test", "other").replace("minutes = 10", "minutes = 9")
+    )
+    slurm.control(data={"seconds": 30})
+    slurm.submit("--cluster", "test", "--only", "data t0000")
+    slurm.submit("--cluster", "other", "--only", "data t0001")
+    for label in ("data t0000", "data t0001"):
+        slurm.until_counting(label)
+        slurm.cluster.run("scancel", slurm.slurm_id(label))
+    until(lambda: slurm.counts()["interrupted"] == 2, 90)
+    slurm.control()
+    said = slurm.run("status", "small.toml", "--watch")
+    assert slurm.counts()["done"] == 2, said
+    intents = [read_json(path / "intent.json") for path in slurm.submissions()]
+    sent = Counter(
+        (
+            intent["cluster"],
+            intent["minutes"],
+            read_json(slurm.folder / "runs" / job / "job.json")["label"],
+        )
+        for intent in intents
+        for pack in intent["packs"]
+        for job in pack["jobs"]
+    )
+    assert sent == {("test", 10, "data t0000"): 2, ("other", 9, "data t0001"): 2}

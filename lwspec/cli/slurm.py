@@ -31,6 +31,8 @@ from lwspec.engine.submit import SLURM, write_jobs
 from lwspec.errors import ClusterError, LwspecError
 
 WAIT_EVERY_S = 3.0
+LONGEST_WAIT_S = 30.0
+"""Between two tries at a cluster that takes no jobs."""
 LOCK_WAIT_S = 60.0
 
 
@@ -121,7 +123,7 @@ def wait(options: argparse.Namespace, wanted: set[str]) -> int:
 
     A cluster that does not answer is asked again.
     """
-    wanted, said = set(wanted), ["", ""]
+    wanted, said, pause_s = set(wanted), ["", ""], WAIT_EVERY_S
     while True:
         session = open_session(options.spec, options.db, options.runs, quiet=True)
         plan = session.plan
@@ -138,7 +140,8 @@ def wait(options: argparse.Namespace, wanted: set[str]) -> int:
                 return summary(session, wanted)
             if not isinstance(trouble, ClusterError):
                 raise trouble
-        time.sleep(WAIT_EVERY_S)
+        pause_s = min(2 * pause_s, LONGEST_WAIT_S) if trouble else WAIT_EVERY_S
+        time.sleep(pause_s)
 
 
 def try_again(options: argparse.Namespace, session: Session) -> tuple[int, LwspecError | None]:
@@ -188,7 +191,8 @@ def _arrays(
     ids = {job: watched.slurm_id(job) for job in plan.in_hand if job in watched.newest}
     queued = {job: id for job, id in ids.items() if id is not None}
     todo = in_order(plan.expansion.jobs, set(allowance_s))
-    return prepare(packs(todo), target, allowance_s, queued)
+    unsaved_s = {job.id: plan.unsaved_s(job.id) for job in todo}
+    return prepare(packs(todo), target, allowance_s, unsaved_s, queued)
 
 
 def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> None:

@@ -45,6 +45,11 @@ class Job:
     """How many of the budget's units it holds while it runs: none where only GPUs are counted."""
 
     @property
+    def weight(self) -> int:
+        """How fast its allowance runs down: one that costs nothing is allowed seconds."""
+        return max(1, self.charge)
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else may run beside it: a stopwatch would see it."""
         return self.kind == "latency"

@@ -21,6 +21,8 @@ from lwspec.engine.states import IN_HAND, State, states
 
 ALLOWANCE_OVER_P90 = 2.0
 LEAST_ALLOWANCE_S = 300.0
+FREE_ALLOWANCE_S = 4 * 3600.0
+"""Of a job that costs nothing of the budget, and has no price to judge it by."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,12 @@ class Plan:
         return hashlib.sha256(canonical(sorted(listed)).encode()).hexdigest()[:20]
 
     def allowance_s(self, job: str) -> float:
-        """Device seconds after which a job stops itself: never more than the budget has left."""
+        """Device seconds after which a job stops itself: never more than the budget has left.
+
+        Seconds, of a job that costs nothing.
+        """
+        if not self.expansion.jobs[job].charge:
+            return FREE_ALLOWANCE_S
         own = max(ALLOWANCE_OVER_P90 * self.prices[job].p90_hours * 3600, LEAST_ALLOWANCE_S)
         return min(own, self.left_hours * 3600)
 
@@ -111,14 +118,25 @@ class Plan:
         Each job gets what is reserved for it, and as much of its own allowance beyond as there is
         room for beside the jobs in hand and what the rest of the plan will reserve.
         """
-        least = {job: self.prices[job].p90_hours * 3600 for job in jobs}
-        more = {job: max(0.0, self.allowance_s(job) - least[job]) for job in jobs}
+        charged = [job for job in jobs if self.expansion.jobs[job].charge]
+        least = {job: self.prices[job].p90_hours * 3600 for job in charged}
+        more = {job: max(0.0, self.allowance_s(job) - least[job]) for job in charged}
         later = set(self.to_run) - set(self.in_hand) - set(jobs)
         rest = sum(self.prices[job].p90_hours for job in later) * 3600
         room = (self.left_hours - self.reserved_hours) * 3600 - rest - sum(least.values())
-        wished = sum(more[job] for job in jobs if self.expansion.jobs[job].charge)
+        wished = sum(more.values())
         share = min(1.0, max(0.0, room) / wished) if wished else 1.0
-        return {job: least[job] + share * more[job] for job in jobs}
+        free = {job: self.allowance_s(job) for job in set(jobs) - set(charged)}
+        return free | {job: least[job] + share * more[job] for job in charged}
+
+    def unsaved_s(self, job: str) -> float:
+        """Seconds that a job may work before it has saved something to go on from, at p90.
+
+        A fit saves checkpoints; what owes several outputs offers each when it is made.
+        """
+        its = self.expansion.jobs[job]
+        whole = self.prices[job].p90_hours * 3600 / its.weight
+        return 0.0 if its.kind == "fit" else whole / len(self.owed[job])
 
 
 def make_plan(

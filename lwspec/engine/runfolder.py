@@ -136,16 +136,22 @@ class AttemptFolder:
         said = self.started().get("started_at")
         return float(said) if said is not None else self.path.stat().st_mtime
 
-    def device_s(self) -> float:
-        """Device seconds that the attempt costs; to its last sign of life where it was killed."""
+    def wall_s(self) -> float:
+        """Seconds that the attempt took; to its last sign of life where it was killed."""
         ended = self.ended()
         if ended is not None:
-            return float(ended["device_s"])
+            return float(ended["wall_s"])
         started, events = self.started(), self.path / "events.jsonl"
         if not started or not events.exists():
             return 0.0
-        lived_s = max(0.0, events.stat().st_mtime - float(started["started_at"]))
-        return lived_s * int(started["charge"])
+        return max(0.0, events.stat().st_mtime - float(started["started_at"]))
+
+    def device_s(self) -> float:
+        """Device seconds that the attempt costs of the budget."""
+        ended = self.ended()
+        if ended is not None:
+            return float(ended["device_s"])
+        return self.wall_s() * int(self.started().get("charge", 0))
 
 
 def _event(line: bytes) -> dict[str, Any]:
@@ -184,8 +190,9 @@ class JobFolder:
         return [attempt.outcome() for attempt in self._since_granted()]
 
     def spent_s(self) -> float:
-        """Device seconds of the attempts since the last grant, which its allowance covers."""
-        return sum(attempt.device_s() for attempt in self._since_granted())
+        """What the attempts since the last grant have spent of its allowance."""
+        weight = max(1, int(self.record()["charge"]))
+        return sum(attempt.wall_s() * weight for attempt in self._since_granted())
 
     def _since_granted(self) -> list[AttemptFolder]:
         granted_at = self.record().get("granted_at", 0.0)

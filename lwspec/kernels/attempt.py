@@ -50,7 +50,7 @@ class Attempt:
     stop: StopFlag
     allowance_s: float
     spent_before_s: float = 0.0
-    """Device seconds of earlier attempts since the allowance was granted."""
+    """What earlier attempts spent of the allowance since it was granted."""
     begun: float = field(default_factory=time.monotonic)
     _last_progress: float = 0.0
     _last_checkpoint: float = field(default_factory=time.monotonic)
@@ -92,10 +92,10 @@ class Attempt:
         """The reason to stop at this step, if there is one."""
         if self.stop.number is not None:
             return Stopped("stopped", f"asked to stop by {signal.Signals(self.stop.number).name}")
-        if self.spent_before_s + self.device_s() > self.allowance_s:
-            return Stopped(
-                "allowance", f"spent its allowance of {self.allowance_s:.0f} device seconds"
-            )
+        spent_s = (time.monotonic() - self.begun) * self.job.weight
+        if self.spent_before_s + spent_s > self.allowance_s:
+            unit = "device seconds" if self.job.charge else "seconds"
+            return Stopped("allowance", f"spent its allowance of {self.allowance_s:.0f} {unit}")
         return None
 
     def check(self) -> None:

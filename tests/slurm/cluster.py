@@ -80,7 +80,8 @@ WITH_DATABASE = """AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port_dbd}
 AccountingStoragePass={root}/munge/socket
-AccountingStorageTRES=gres/gpu"""
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos"""
 
 DATABASE = """
 AuthType=auth/munge

@@ -14,9 +14,6 @@ START_MINUTES = 5
 """Of an allocation, beside what its jobs are allowed: loading libraries and models."""
 
 
-FREE_S = 4 * 3600.0
-
-
 @dataclass(frozen=True)
 class Array:
     """Packs that ask for the same and wait for the same, in one submission."""
@@ -72,16 +69,14 @@ def _inputs_first(packs: Sequence[Pack], holder: Mapping[str, str]) -> Iterable[
             del left[pack.id]
 
 
-def minutes(array: Array, allowance_s: Mapping[str, float], most: int | None) -> int:
-    """The time limit of an array's elements: what the longest pack's jobs are allowed.
-
-    Jobs that cost nothing of the budget are allowed any time, and ask for hours.
-    """
+def minutes(
+    array: Array, allowance_s: Mapping[str, float], warning_s: int, most: int | None
+) -> int:
+    """The time limit of an array's elements: what the longest pack's jobs may take, unwarned."""
     seconds = max(
-        sum(allowance_s[job.id] / job.charge if job.charge else FREE_S for job in pack.jobs)
-        for pack in array.packs
+        sum(allowance_s[job.id] / job.weight for job in pack.jobs) for pack in array.packs
     )
-    whole = math.ceil(seconds / 60) + START_MINUTES
+    whole = math.ceil((seconds + warning_s) / 60) + START_MINUTES
     return min(whole, most) if most else whole
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lwspec.engine.slurm.cluster import Cluster
+from lwspec.engine.slurm.limits import (
+    ASSOCIATION,
+    QUALITY,
+    Association,
+    Limit,
+    association,
+    in_minutes,
+    limits_on,
+    quality,
+)
+from lwspec.engine.slurm.queue import this_user
 from lwspec.errors import ClusterError, nearest
 
 NETWORKED = (
@@ -35,6 +44,8 @@ class Partition:
     cpus: int
     memory_mb: int
     hosts: frozenset[str]
+    qos: str | None = None
+    """Whose limits hold for every job in it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,19 @@ class Offers:
     """What one cluster offers this user."""
 
     partitions: tuple[Partition, ...]
-    accounts: tuple[str, ...] | None
-    """None where there is no accounting, or it does not say."""
+    associations: tuple[Association, ...]
+    """What the user may submit under; empty where there is no accounting, or it does not say."""
+    qualities: Mapping[str, Limit]
+    enforced: bool
+    """Whether the limits of accounts and QOS are."""
     most_elements: int
     """Of one array."""
+
+    def limits(self, cluster: Cluster) -> Sequence[Limit]:
+        """What accounts and QOS allow of what is asked for. Raises ClusterError."""
+        place = self.partition(cluster.partition)
+        found = limits_on(cluster, place.name, place.qos, self.associations, self.qualities)
+        return found if self.enforced else ()
 
     def partition(self, name: str | None) -> Partition:
         """The partition of a name, or the default one. Raises ClusterError."""
@@ -74,15 +94,22 @@ def ask() -> Offers:
         )
     nodes = _run(["sinfo", "--noheader", "--exact", "--Node", "--format", "%P|%l|%G|%c|%m|%n"])
     config = _run(["scontrol", "show", "config"])
-    most = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
+    most = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.M)
     partitions: dict[str, Partition] = {}
     for line in nodes.splitlines():
         partition = _partition(line)
         known = partitions.get(partition.name)
         partitions[partition.name] = _widest(known, partition) if known else partition
+    shown = _run(["scontrol", "--oneliner", "show", "partition"])
+    qos = {line[0]: line[1] for line in re.findall(r"PartitionName=(\S+).* QoS=(\S+)", shown)}
+    accounted = "accounting_storage/slurmdbd" in config
+    enforced = re.search(r"^AccountingStorageEnforce\s*=.*\b(limits|safe|all)\b", config, re.M)
+    associations, qualities = _accounting() if accounted else ((), {})
     return Offers(
-        tuple(partitions.values()),
-        _accounts() if "accounting_storage/slurmdbd" in config else None,
+        tuple(replace(each, qos=qos.get(each.name)) for each in partitions.values()),
+        associations,
+        qualities,
+        enforced is not None,
         int(most[1]) if most else 1001,
     )
 
@@ -113,29 +140,21 @@ def _widest(one: Partition, other: Partition) -> Partition:
     )
 
 
-def in_minutes(limit: str) -> int | None:
-    """SLURM's `days-hours:minutes:seconds` in whole minutes; None for `infinite`."""
-    if not re.fullmatch(r"[\d:-]+", limit):
-        return None
-    days, _, rest = limit.rpartition("-")
-    hours, minutes, _ = ([0, 0, 0] + [int(part) for part in rest.split(":")])[-3:]
-    return int(days or 0) * 1440 + hours * 60 + minutes
-
-
 def gpus_of(gres: str) -> set[tuple[str | None, int]]:
     """`gpu:h200:4(S:0-1),gpu:2` as types and numbers."""
     found = re.findall(r"(?:^|,)gpu(?::([^:,()]+))?:(\d+)(?=[(,]|$)", gres)
     return {(kind or None, int(number)) for kind, number in found}
 
 
-def _accounts() -> tuple[str, ...] | None:
-    user = pwd.getpwuid(os.getuid()).pw_name
-    command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}"]
+def _accounting() -> tuple[tuple[Association, ...], dict[str, Limit]]:
+    """What sacctmgr says of this user and of every QOS; nothing where it does not answer."""
+    user, show = this_user(), ["sacctmgr", "--noheader", "--parsable2", "show"]
     try:
-        lines = _run([*command, "format=account"]).split()
+        mine = _run([*show, "user", user, "withassoc", f"format={ASSOCIATION}"])
+        qualities = map(quality, _run([*show, "qos", f"format={QUALITY}"]).splitlines())
     except ClusterError:
-        return None  # sbatch still refuses a wrong account where accounts are enforced
-    return tuple(sorted(set(lines))) or None
+        return (), {}  # sbatch still refuses what is over a limit
+    return tuple(map(association, mine.splitlines())), {each.name: each for each in qualities}
 
 
 def _run(command: list[str]) -> str:
@@ -155,12 +174,6 @@ def _run(command: list[str]) -> str:
 def check(cluster: Cluster, offers: Offers, gpus: int, threads: int) -> None:
     """Raise ClusterError where the cluster does not offer what is asked."""
     partition = offers.partition(cluster.partition)
-    if cluster.account and offers.accounts and cluster.account not in offers.accounts:
-        raise ClusterError(
-            f"you have no account {cluster.account!r} on this cluster",
-            nearest=nearest(cluster.account, offers.accounts),
-            remedy=f"accounts of yours: {', '.join(offers.accounts)}",
-        )
     if cluster.minutes and partition.minutes and cluster.minutes > partition.minutes:
         raise ClusterError(
             f"{cluster.minutes} minutes are asked for; the partition {partition.name!r} allows "

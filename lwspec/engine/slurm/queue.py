@@ -37,6 +37,12 @@ def squeue(users: Collection[str]) -> list[Listed] | None:
     )  # fmt: skip
 
 
+def in_queue(user: str) -> list[dict[str, str]]:
+    """The account and the QOS of each of a user's jobs that waits or runs."""
+    command = ["squeue", "--noheader", "--all", "--array", "--user", user, "--format=%a|%q|%T"]
+    return [{"account": row[0], "qos": row[1]} for row in _rows(command) or ()]
+
+
 def sacct(names: Collection[str], since: float) -> list[Listed] | None:
     """Jobs of these names since a time; None where there is no accounting."""
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
@@ -49,6 +55,14 @@ def sacct(names: Collection[str], since: float) -> list[Listed] | None:
 
 
 def _listed(command: list[str]) -> list[Listed] | None:
+    rows = _rows(command)
+    if rows is None:
+        return None
+    return [Listed(element, *row[1:]) for row in rows for element in elements(row[0])]
+
+
+def _rows(command: list[str]) -> list[list[str]] | None:
+    """What a program prints, by line and field; None where it does not answer."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=60, env=_environment()
@@ -58,9 +72,7 @@ def _listed(command: list[str]) -> list[Listed] | None:
     if done.returncode != 0:
         return None
     rows = (line.split("|", 3) for line in done.stdout.splitlines())
-    return [
-        Listed(element, *row[1:]) for row in rows if len(row) > 2 for element in elements(row[0])
-    ]
+    return [row for row in rows if len(row) > 2]
 
 
 def _environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import time
@@ -17,6 +18,8 @@ from lwspec.engine.slurm import offers as cluster_offers
 from lwspec.engine.slurm import sbatch
 from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
 from lwspec.engine.slurm.cluster import Cluster
+from lwspec.engine.slurm.limits import most_minutes, room
+from lwspec.engine.slurm.queue import in_queue, this_user
 from lwspec.engine.slurm.submission import intend
 from lwspec.engine.slurm.watch import Watched
 from lwspec.errors import ClusterError
@@ -37,6 +40,8 @@ class Target:
     offers: cluster_offers.Offers
     home: Path | None
     """The copy of the code that jobs run; None where they run it as it is when they start."""
+    room: int | None
+    """How many more allocations the user may have there now; None for any number."""
 
 
 def open_target(name: str, cluster: Cluster, runs: Runs, home: Path | None) -> Target:
@@ -45,30 +50,58 @@ def open_target(name: str, cluster: Cluster, runs: Runs, home: Path | None) -> T
     partition = offers.partition(cluster.partition)
     mounts = Path("/proc/mounts").read_text(encoding="utf-8")
     cluster_offers.check_shared(cluster, partition, runs.path, mounts)
-    return Target(name, cluster, offers, home)
+    limits = offers.limits(cluster)
+    counted = any(limit.jobs is not None for limit in limits)
+    return Target(
+        name, cluster, offers, home, room(limits, in_queue(this_user())) if counted else None
+    )
 
 
 def prepare(
     packs: Sequence[Pack],
     target: Target,
     allowance_s: Mapping[str, float],
+    unsaved_s: Mapping[str, float],
     queued: Mapping[str, str],
 ) -> list[tuple[Array, int]]:
-    """Arrays with their minutes. Raises ClusterError where the cluster does not offer them."""
-    partition = target.offers.partition(target.cluster.partition)
-    limits = [limit for limit in (target.cluster.minutes, partition.minutes) if limit]
-    made = list(arrays(packs, queued, target.offers.most_elements))
+    """Arrays with their minutes. Raises ClusterError where the cluster does not offer them.
+
+    `unsaved_s` is how long each job may work before it first has something to go on from.
+    """
+    cluster, offers = target.cluster, target.offers
+    partition = offers.partition(cluster.partition)
+    found = (cluster.minutes, partition.minutes, most_minutes(offers.limits(cluster)))
+    most = min((limit for limit in found if limit), default=None)
+    elements = min(offers.most_elements, max(1, target.room or offers.most_elements))
+    made = list(arrays(packs, queued, elements))
     for array in made:
-        cluster_offers.check(target.cluster, target.offers, array.gpus, array.threads)
-    whole = [(array, minutes(array, allowance_s, min(limits, default=None))) for array in made]
-    for _, limit in whole:
-        if limit * 60 < target.cluster.warning_s + NOTICE_S:
-            raise ClusterError(
-                f"{limit} minutes leave no time to work before the warning, which SLURM may give a "
-                f"minute earlier than {target.cluster.warning_s} s before the end",
-                remedy="raise minutes, or lower warning_s, in the cluster's table",
-            )
+        cluster_offers.check(cluster, offers, array.gpus, array.threads)
+    whole = [(array, minutes(array, allowance_s, cluster.warning_s, most)) for array in made]
+    for array, limit in whole:
+        _check_time(array, limit, cluster.warning_s, unsaved_s)
     return whole
+
+
+def _check_time(
+    array: Array, limit_minutes: int, warning_s: int, unsaved_s: Mapping[str, float]
+) -> None:
+    """Raise ClusterError where work could not end, or be saved, before the warning."""
+    work_s = limit_minutes * 60 - warning_s
+    if work_s < NOTICE_S:
+        raise ClusterError(
+            f"{limit_minutes} minutes leave no time to work before the warning, which SLURM may "
+            f"give a minute earlier than {warning_s} s before the end",
+            remedy="raise minutes, or lower warning_s, in the cluster's table",
+        )
+    for job in (job for pack in array.packs for job in pack.jobs):
+        if unsaved_s[job.id] > work_s:
+            needed = math.ceil((unsaved_s[job.id] + limit_minutes * 60 - work_s) / 60)
+            raise ClusterError(
+                f"{job.kind} {job.label} may work {unsaved_s[job.id] / 60:.0f} minutes before it "
+                f"has saved anything; an allocation of {limit_minutes} minutes would end first, "
+                "again and again",
+                remedy=f"raise minutes to {needed} where the partition and its QOS allow it",
+            )
 
 
 def send(
@@ -85,7 +118,15 @@ def send(
     the submission's name. Raises ClusterError where sbatch refuses; what went before it stays.
     """
     ids: dict[str, str] = {}
-    for array, limit_minutes in made:
+    room = math.inf if target.room is None else target.room
+    for sent, (array, limit_minutes) in enumerate(made):
+        room -= len(array.packs)
+        if room < 0:
+            raise ClusterError(
+                f"{target.name} allows you no more jobs at once; "
+                f"{sum(len(array.packs) for array, _ in made[sent:])} allocations are left",
+                remedy="submit --wait sends them as others end, and so does submitting again",
+            )
         after = sorted(ids.get(each, each) for each in array.after)
         intent = {
             "cluster": target.name,
