@@ -294,9 +294,11 @@ def test_names_that_latex_would_read_come_out_as_they_are(copy_of_finished: Copy
         project.spec.read_text()
         .replace("[tasks.colour]", f"[tasks.{quoted}]")
         .replace('tasks = ["colour"]', f"tasks = [{quoted}]")
+        .replace('name = "small"', f"name = {quoted}")
     )
     project.run("report", "small.toml", "--paper", "paper")
-    pages = PdfReader(project.folder / "paper/small.pdf").pages
+    (pdf,) = (path for path in (project.folder / "paper").glob("*.pdf"))
+    pages = PdfReader(pdf).pages
     text = " ".join(" ".join(page.extract_text() for page in pages).split())
     assert HOSTILE in unicodedata.normalize("NFC", text)  # pypdf reads the ohm sign
     with (project.folder / "paper/tables/main.csv").open() as file:

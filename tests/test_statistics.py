@@ -239,6 +239,8 @@ def test_only_common_items_are_compared_in_one_order() -> None:
 def test_a_timing_is_as_uncertain_as_its_passes() -> None:
     timed = Measured((10.0,), None, None, False, ((2.0, 25),))
     assert estimate(timed).spread.error == pytest.approx(2.0 / 5)
+    seeds = Measured((10.0, 11.0, 12.0), (1, 2, 3), None, False, ((2.0, 25),) * 3)
+    assert estimate(seeds) == over_seeds([10.0, 11.0, 12.0])
 
 
 def test_the_detectable_difference_is_found_in_four_of_five_cases() -> None:

@@ -53,22 +53,29 @@ def _fits(group: Group) -> list[Cell]:
 def _epochs(
     group: Group, homes: dict[str, int], metric: str, factor: float, numbers: Numbers
 ) -> Series:
-    """The mean over the seeds that have begun, for as many epochs as all of them have finished."""
-    cells, series = _fits(group), []
-    for cell in cells:
-        wanted = _wanted_epochs(cell, numbers.plan)
-        outputs = [out for out in numbers.results.epochs(cell) if out.name in wanted]
-        series.append([o.metrics[metric] * factor for o in outputs if metric in o.metrics])
-    begun = [values for values in series if values]
-    jobs = [str(cell.fit) for cell, values in zip(cells, series, strict=True) if values]
-    epochs = min((len(values) for values in begun), default=0)
-    count = "" if len(begun) == len(series) else f" ({len(begun)} of {len(series)} seeds)"
+    """The mean over the seeds that have begun, at the epochs that all of them have finished."""
+    cells = _fits(group)
+    found = [_of_epochs(cell, metric, numbers) for cell in cells]
+    begun = [values for values in found if values]
+    jobs = [str(cell.fit) for cell, values in zip(cells, found, strict=True) if values]
+    count = "" if len(begun) == len(cells) else f" ({len(begun)} of {len(cells)} seeds)"
+    most = factor if factor == 100.0 else math.inf  # per cent end at 100, losses nowhere
     points = []
-    for epoch in range(epochs):
-        found = point(epoch + 1.0, over_seeds([values[epoch] for values in begun]), jobs)
-        most = factor if factor == 100.0 else math.inf  # per cent end at 100, losses nowhere
-        points.append(replace(found, low=max(0.0, found.low), high=min(most, found.high)))
+    for epoch in sorted(set.intersection(*map(set, begun))) if begun else ():
+        mean = over_seeds([values[epoch] * factor for values in begun])
+        made = point(float(epoch), mean, jobs)
+        points.append(replace(made, low=max(0.0, made.low), high=min(most, made.high)))
     return Series(f"{_name(group, homes)}{count}", tuple(points))
+
+
+def _of_epochs(cell: Cell, metric: str, numbers: Numbers) -> dict[int, float]:
+    """A metric of one fit after each epoch that the cell asks for and that has it."""
+    wanted = _wanted_epochs(cell, numbers.plan)
+    return {
+        int(output.name.rpartition("-")[2]): output.metrics[metric]
+        for output in numbers.results.epochs(cell)
+        if output.name in wanted and metric in output.metrics
+    }
 
 
 def _wanted_epochs(cell: Cell, plan: Plan) -> set[str]:

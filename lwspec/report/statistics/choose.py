@@ -63,10 +63,10 @@ def estimate(measured: Measured) -> Estimate:
     if measured.items is not None:
         return over_items(measured.items.scores[0], share=measured.share)
     mean = float(numpy.mean(measured.values))
-    if measured.passes:
-        parts = tuple((sd * sd / n / len(measured.values) ** 2, n - 1) for sd, n in measured.passes)
+    if measured.passes and len(measured.values) == 1:
+        ((sd, n),) = measured.passes
         method = DETERMINISTIC if measured.seeds is None else ONE_SEED
-        return Estimate(mean, None, None, method, Spread(parts))
+        return Estimate(mean, None, None, method, Spread(((sd * sd / n, n - 1),)))
     if measured.seeds is not None:
         return over_seeds(measured.values)
     return Estimate(mean, None, None, DETERMINISTIC)
