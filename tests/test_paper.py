@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -281,6 +282,25 @@ def test_an_alias_must_name_one_number(project: Project) -> None:
     done = project.run("plan", "small.toml", status=2)
     assert "there is no entry 'main:bridge/*x'" in done.stderr
     assert "small.toml:" in done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+def test_a_pdf_is_made_again_only_where_something_changed(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    report = ("report", "small.toml", "--paper", "paper")
+    pdf = project.folder / "paper/small.pdf"
+    project.run(*report)
+    whole = pdf.read_bytes()
+    os.utime(pdf, (1, 1))
+    project.run(*report)
+    assert pdf.stat().st_mtime == 1
+    pdf.write_bytes(whole[:-1])
+    project.run(*report)
+    assert pdf.read_bytes() == whole
+    os.utime(pdf, (1, 1))
+    (project.folder / "paper/own.sty").write_text("% of the user's own")
+    project.run(*report)
+    assert pdf.stat().st_mtime > 1
 
 
 HOSTILE = "[a_b%&#$ {x}^~\\end é ß ł Ω <i>"

@@ -37,7 +37,10 @@ def report(session: Session, folder: Path | None, *, strict: bool, page: Path | 
     with ThreadPoolExecutor(1) as beside:  # LaTeX is a process of its own: the page need not wait
         compiling = None
         if paper is not None and paper.tex is not None:
-            compiling = beside.submit(compile_pdf, paper.tex, content.evidence.newest)
+            made_before = session.runs.path / "cache" / "pdf.json"
+            compiling = beside.submit(
+                compile_pdf, paper.tex, paper.paths, content.evidence.newest, made_before
+            )
         if page is not None:
             write_page(content, page)
             print(f"wrote {os.path.relpath(page)}")

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from lwspec.engine.job import canonical
+from lwspec.engine.runfolder import read_json, sha256_of, write_json
 from lwspec.errors import ReportError
 
 TIMEOUT_S = 300
 _ENGINES = {"pdflatex": "-pdf", "lualatex": "-lualatex", "xelatex": "-xelatex"}
+_STYLES = {".sty", ".cls", ".bst", ".bib", ".bbx", ".cbx", ".cfg", ".def", ".fd"}
+"""Of files that LaTeX may read beside those that the report writes."""
 _MAGIC = re.compile(r"^%\s*!TEX\s+(?:TS-)?program\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
-def compile_pdf(tex: Path, newest: float) -> Path | None:
+def compile_pdf(tex: Path, parts: Sequence[Path], newest: float, made_before: Path) -> Path | None:
     """Compile with latexmk, or return None where there is none.
 
     The engine is pdflatex, or what a line `% !TEX program = lualatex` names. The PDF's dates are
-    those of the newest record (seconds since 1970), so that the same records give the same bytes.
+    those of the newest record (seconds since 1970), so that the same records give the same bytes;
+    what was made from the same `parts` is left as it is, by the hashes in the file `made_before`.
     Raises ReportError with LaTeX's first complaint.
     """
     if shutil.which("latexmk") is None:
         return None
     date = os.environ.get("SOURCE_DATE_EPOCH", str(int(newest)))
+    pdf, engine = tex.with_suffix(".pdf"), _engine(tex)
+    beside = [path for path in tex.parent.iterdir() if path.suffix in _STYLES]
+    made_of = {os.path.relpath(path, tex.parent): sha256_of(path) for path in (*parts, *beside)}
+    key = hashlib.sha256(canonical([engine, date, made_of]).encode()).hexdigest()
+    known = read_json(made_before) if made_before.exists() else {}
+    place = str(pdf.resolve())
+    if not (pdf.exists() and known.get(place) == [key, sha256_of(pdf)]):
+        _latexmk(tex, pdf, engine, date)
+        write_json(made_before, {**known, place: [key, sha256_of(pdf)]})
+    return pdf
+
+
+def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["latexmk", _engine(tex), "-interaction=nonstopmode", "-halt-on-error"]
+        command = ["latexmk", engine, "-interaction=nonstopmode", "-halt-on-error"]
         command += ["-usepretex", r"-pretex=\ifdefined\pdftrailerid\pdftrailerid{}\fi"]
         command += ["-no-shell-escape", f"-outdir={scratch}", tex.name]
         try:
@@ -43,13 +63,12 @@ def compile_pdf(tex: Path, newest: float) -> Path | None:
             )
         except subprocess.TimeoutExpired:
             raise ReportError(f"LaTeX did not end within {TIMEOUT_S} s", where=str(tex)) from None
-        made = Path(scratch) / tex.with_suffix(".pdf").name
-        log = tex.with_suffix(".log")
+        made, log = Path(scratch) / pdf.name, tex.with_suffix(".log")
         log.unlink(missing_ok=True)
         if done.returncode or not made.exists():
             log.write_text(done.stdout, encoding="utf-8")
             raise _complaint(done.stdout, log)
-        return Path(shutil.copy(made, tex.with_suffix(".pdf")))
+        shutil.copy(made, pdf)
 
 
 def _engine(tex: Path) -> str:
