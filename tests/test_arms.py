@@ -17,8 +17,8 @@ from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.byte_encoder import _segment_means, as_bytes
 from lwspec.kernels.loss import Counts, answer_loss
-from lwspec.kernels.prompts import Seen
 from lwspec.kernels.reader import Reader
+from lwspec.kernels.seen import Seen
 
 TASK = {
     "labels": ["red", "blue", "green stone"],

@@ -14,8 +14,8 @@ from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms, llmlingua
 from lwspec.kernels.perceiver import Perceiver, pad_states
-from lwspec.kernels.prompts import Seen
 from lwspec.kernels.reader import Reader
+from lwspec.kernels.seen import Seen
 
 SOFT = torch.zeros(2, 24)
 

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from lwspec.errors import DataError
 from lwspec.kernels.adapters import adapt
-from lwspec.kernels.prompts import Seen, fill
+from lwspec.kernels.seen import Seen, fill
 
 SQUAD = {
     "id": "56be4db0acb8001400a502ec",

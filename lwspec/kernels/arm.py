@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.kernels.message import Message, Prompt
-from lwspec.kernels.prompts import Seen
+from lwspec.kernels.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

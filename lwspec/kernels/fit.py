@@ -29,9 +29,10 @@ from lwspec.kernels.checkpoint import (
 from lwspec.kernels.items import Items, open_items, open_training_items
 from lwspec.kernels.loss import Counts, batch_loss, supervised
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen, text_prompt
+from lwspec.kernels.prompts import text_prompt
 from lwspec.kernels.rows import Row
 from lwspec.kernels.score import Scored, score
+from lwspec.kernels.seen import Seen
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, open_setup, present_all
 
 LOG_EVERY_STEPS = 10

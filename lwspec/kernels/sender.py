@@ -18,10 +18,10 @@ from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.hidden import hidden_states, pooled_states
 from lwspec.kernels.models import load_reader
 from lwspec.kernels.pool import pool
-from lwspec.kernels.prompts import fill
 from lwspec.kernels.prune import prune
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
+from lwspec.kernels.seen import fill
 from lwspec.kernels.stored import write_pooled, write_states, write_texts
 
 ROWS_AT_ONCE = 32

@@ -14,9 +14,9 @@ from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models import load_reader
-from lwspec.kernels.prompts import Seen
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
+from lwspec.kernels.seen import Seen
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen
+from lwspec.kernels.seen import Seen
 
 
 def present(setup: Setup, message: None, seen: Seen) -> Prompt:

@@ -13,7 +13,7 @@ from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import Seen
+from lwspec.kernels.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
