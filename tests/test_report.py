@@ -11,6 +11,7 @@ import pytest
 from conftest import ENVIRONMENT, Project
 from pypdf import PdfReader
 
+from lwspec.engine.runfolder import read_json
 from lwspec.report.paper.latex import escape, macro_name
 
 LATEX = shutil.which("latexmk") is not None
@@ -131,11 +132,18 @@ def test_a_template_that_names_something_unknown(finished: Project) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])
+@pytest.mark.parametrize("what", ["predictions", "weights"])
 def test_a_number_whose_evidence_is_damaged_is_not_rendered(
-    damage: str, copy_of_finished: Callable[[], Project]
+    what: str, damage: str, copy_of_finished: Callable[[], Project]
 ) -> None:
     project = copy_of_finished()
+    project.run("report", "small.toml", "--html", "page.html")  # the hashes of weights are kept
     path = next(project.runs.glob("evaluate-*/attempt-1/predictions/test.parquet"))
+    if what == "weights":
+        record = read_json(next(project.runs.glob("evaluate-*/attempt-1/evaluation.json")))
+        checkpoint = record["checkpoint"]
+        epoch = f"epoch-{checkpoint['epoch']:03d}.safetensors"
+        path = project.runs / checkpoint["fit"] / "attempt-1/weights" / epoch
     if damage == "gone":
         path.unlink()
     else:
@@ -150,6 +158,17 @@ def test_a_number_whose_evidence_is_damaged_is_not_rendered(
         assert damage in done.stderr
         assert str(path.relative_to(project.folder)) in done.stderr
     assert not (project.folder / "paper").exists()
+
+
+def test_a_number_whose_fit_was_deleted_is_missing(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    project = copy_of_finished()
+    fit = next(p for p in project.runs.glob("fit-*") if "s2" in read_json(p / "job.json")["label"])
+    shutil.rmtree(fit)
+    said = project.run("report", "small.toml", "--rescan", "--strict", status=1)
+    assert "bridge colour s2" in said.stdout
+    assert "1 of 2" in (project.folder / "paper/tables/main.tex").read_text()
 
 
 def test_a_deleted_input_is_made_again(copy_of_finished: Callable[[], Project]) -> None:

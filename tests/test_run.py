@@ -192,6 +192,9 @@ def test_a_job_stops_itself_at_its_allowance_and_goes_on_with_a_new_one(
     subprocess.run(command, cwd=project.folder, env=ENVIRONMENT)
     assert read_json(folder / "attempt-2/exit.json")["outcome"] == "allowance"
     assert list((folder / "attempt-2/checkpoints").glob("step-*"))
+    planned = json.loads(project.run("plan", "small.toml", "--json").stdout)["jobs"]
+    (price,) = (job["price"] for job in planned if job["id"] == fit.name)
+    assert price["p90_hours"] * 3600 >= 2 * 4.5  # it needs more than it was stopped at
     project.run("submit", "small.toml", "--yes")
     assert (folder / "attempt-3/exit.json").exists()
     assert results(project).items() >= results(whole).items()

@@ -303,9 +303,9 @@ def test_what_a_qos_takes_at_once_is_sent_and_the_rest_as_it_ends(tight: SlurmPr
     tight.change('partition = "low"', 'partition = "low"\nqos = "tight"')
     tight.control(data={"seconds": 60})
     said = tight.submit(*DATA, status=2)
-    assert "allows you no more jobs at once; 4 allocations are left" in said
+    assert "takes no more jobs of yours at once; 4 allocations are left" in said
     assert tight.cluster.run("squeue", "-h", "-r", "-o", "%l %r").splitlines() == ["5:00 None"] * 3
-    assert "allows you no more jobs at once" in tight.submit(*DATA, status=2)
+    assert "takes no more jobs of yours at once" in tight.submit(*DATA, status=2)
     tight.control()
     tight.run("cancel")
     tight.run("retry", "--executor", "slurm", "--yes", "--wait", *DATA)

@@ -28,7 +28,7 @@ def agree(session: Session, only: str | None, agreed: bool) -> set[str]:
 
 def check_budget(plan: Plan, wanted: Collection[str]) -> None:
     """Raise BudgetError where jobs reserve more than is left beside what is in hand."""
-    left = max(0.0, plan.left_hours - plan.reserved_hours)
+    left = max(0.0, plan.free_hours)
     reserved = sum(plan.prices[job].p90_hours for job in wanted)
     if reserved <= left:
         return

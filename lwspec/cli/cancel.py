@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> int:
     cancel(sorted(id for id in ids if id is not None))
     for job in taken:
         print(f"cancelled  {known[job].kind} {known[job].label}")
-    print("next       lwspec retry, or lwspec submit, starts them again")
+    print("next       lwspec retry, or submit, starts them again")
     return 0
 
 

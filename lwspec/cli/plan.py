@@ -63,8 +63,8 @@ def show_plan(session: Session, change: Change | None) -> None:
     console.print(
         f"budget {_hours(budget.gpu_hours)} · spent {_hours(plan.spent_hours)} · "
         f"this plan {_hours(plan.p50_hours)} ({_hours(plan.p90_hours)} reserved) · "
-        f"left {_hours(plan.left_hours - plan.p50_hours)} · wall clock on {budget.gpus} about "
-        f"{_duration(plan.p50_hours / budget.gpus)}"
+        f"after it {_hours(plan.left_hours - plan.p50_hours)} left · "
+        f"wall clock on {budget.gpus} about {_duration(plan.p50_hours / budget.gpus)}"
     )
     if detects and not narrow:
         assumed = plan.loaded.spec.statistics
@@ -186,8 +186,10 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
     if over_budget(plan):
         over = _hours(plan.p90_hours - plan.left_hours)
         notes.append(("over budget", f"by {over} hours: fewer seeds, arms or epochs would fit"))
-    elif plan.to_run:
+    elif len(plan.in_hand) < len(plan.to_run):
         notes.append(("next", "lwspec submit"))
+    elif plan.to_run:
+        notes.append(("next", f"lwspec status: {len(plan.in_hand)} jobs run or are queued"))
     else:
         notes.append(("next", "everything is done: lwspec report --paper paper/"))
     return notes

@@ -47,10 +47,10 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
         wanted = agree(session)
         home = take_snapshot(session.runs) if options.snapshot else None
         target = _target(session, options.cluster, home)
-        if options.dry_run:
-            return _show(session, target, wanted)
         if not wanted:
             print(nothing_to_run(session.plan))
+        elif options.dry_run:
+            return _show(session, target, wanted)
         else:
             allowance_s = session.plan.shared_allowances_s(wanted)
             made = _arrays(session, target, allowance_s)
@@ -62,7 +62,13 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
                 if not options.wait:
                     raise
                 print(f"lwspec: {error}", file=sys.stderr)  # what is left is sent while waiting
-    return wait(options, wanted) if options.wait else 0
+    if not options.wait:
+        return 0
+    try:
+        return wait(options, wanted)
+    except KeyboardInterrupt:
+        print("lwspec: jobs in SLURM go on; lwspec status looks at them", file=sys.stderr)
+        raise
 
 
 def keep_going(options: argparse.Namespace, session: Session) -> int:

@@ -76,8 +76,8 @@ def _show(session: Session, console: Console) -> None:
         console.print(f"{len(earlier)} jobs of an earlier plan are in SLURM's hands: lwspec cancel")
     console.print(
         f"budget {plan.loaded.spec.budget.gpu_hours:.2f} · spent {plan.spent_hours:.3f} · "
-        f"reserved {plan.reserved_hours:.2f} · to come {plan.p50_hours:.2f} · "
-        f"left {plan.left_hours - plan.p50_hours:.2f}"
+        f"reserved {plan.reserved_hours:.2f} · left {plan.free_hours:.2f} · "
+        f"to run {plan.p50_hours:.2f}"
     )
 
 
@@ -102,7 +102,7 @@ def _line(session: Session, job: Job) -> str | None:
         why = f" [{held.why}]" if held is not None and held.why else ""
         return f"{state}  {job.kind} {job.label}{why}: lwspec submit goes on with it"
     if state == State.CANCELLED:
-        return f"{state}  {job.kind} {job.label}: lwspec retry starts it again"
+        return f"{state}  {job.kind} {job.label}: lwspec retry, or submit, starts it again"
     return None
 
 

@@ -13,7 +13,7 @@ from lwspec.engine.job import Job, canonical
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.pack import Pack, in_order, packs
-from lwspec.engine.price import Facts, Price, modelled_seconds, price
+from lwspec.engine.price import Facts, Price, above, modelled_seconds, price
 from lwspec.engine.records import Records
 from lwspec.engine.shapes import UNKNOWN, host_gb
 from lwspec.engine.slurm.life import Held
@@ -97,6 +97,11 @@ class Plan:
         return self.loaded.spec.budget.gpu_hours - self.spent_hours
 
     @property
+    def free_hours(self) -> float:
+        """What the budget has left that is not reserved for jobs in hand."""
+        return self.left_hours - self.reserved_hours
+
+    @property
     def digest(self) -> str:
         """Names the set of jobs and outputs: two plans with one digest run the same."""
         listed = [[job.id, job.outputs] for job in self.expansion.jobs.values()]
@@ -116,18 +121,20 @@ class Plan:
         """Allowances that stay within the budget together, where nobody watches what they spend.
 
         Each job gets what is reserved for it, and as much of its own allowance beyond as there is
-        room for beside the jobs in hand and what the rest of the plan will reserve.
+        room for beside the jobs in hand and what the rest of the plan will reserve: first in
+        proportion to its price, then towards the least that any job is allowed.
         """
         charged = [job for job in jobs if self.expansion.jobs[job].charge]
-        least = {job: self.prices[job].p90_hours * 3600 for job in charged}
-        more = {job: max(0.0, self.allowance_s(job) - least[job]) for job in charged}
+        own = {job: self.allowance_s(job) for job in charged}
+        granted = {job: self.prices[job].p90_hours * 3600 for job in charged}
+        doubled = {job: min(own[job], ALLOWANCE_OVER_P90 * granted[job]) for job in charged}
         later = set(self.to_run) - set(self.in_hand) - set(jobs)
         rest = sum(self.prices[job].p90_hours for job in later) * 3600
-        room = (self.left_hours - self.reserved_hours) * 3600 - rest - sum(least.values())
-        wished = sum(more.values())
-        share = min(1.0, max(0.0, room) / wished) if wished else 1.0
+        room = self.free_hours * 3600 - rest
+        for goals in (doubled, own):
+            granted = _towards(granted, goals, room)
         free = {job: self.allowance_s(job) for job in set(jobs) - set(charged)}
-        return free | {job: least[job] + share * more[job] for job in charged}
+        return free | granted
 
     def unsaved_s(self, job: str) -> float:
         """Seconds that a job may work before it has saved something to go on from, at p90.
@@ -137,6 +144,16 @@ class Plan:
         its = self.expansion.jobs[job]
         whole = self.prices[job].p90_hours * 3600 / its.weight
         return 0.0 if its.kind == "fit" else whole / len(self.owed[job])
+
+
+def _towards(
+    granted: Mapping[str, float], goals: Mapping[str, float], room: float
+) -> dict[str, float]:
+    """What is granted, raised as far towards each job's goal as `room` holds for all of them."""
+    wishes = {job: max(0.0, goals[job] - granted[job]) for job in granted}
+    wished, left = sum(wishes.values()), max(0.0, room - sum(granted.values()))
+    share = min(1.0, left / wished) if wished else 0.0
+    return {job: granted[job] + share * wishes[job] for job in granted}
 
 
 def make_plan(
@@ -161,7 +178,8 @@ def make_plan(
 
     def price_of(job: str, outputs: Sequence[str]) -> Price:
         seconds = modelled_seconds(jobs[job], arms, facts, outputs)
-        return price(jobs[job], seconds, facts.unit, records.history)
+        made = price(jobs[job], seconds, facts.unit, records.history)
+        return above(made, records.outgrown_s.get(job, 0.0) / 3600)
 
     rows = _rows(loaded, expansion, records.taken, price_of)
     to_run = tuple(job for job in owed if job in expansion.to_run)

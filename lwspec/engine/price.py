@@ -21,6 +21,9 @@ FLOPS = {"h100": 300e12, "h200": 300e12, "a100": 120e12, "cpu": 120e9}
 SPREAD = 3.0
 """p90 over p50 of a modelled price: how far the model is trusted."""
 
+OUTGROWN = 2.0
+"""p90 over what a job had spent when its allowance ended."""
+
 START_S = 5.0
 """Loading libraries and models."""
 
@@ -90,6 +93,15 @@ def price(job: Job, modelled_s: float, unit: str, history: Iterable[Measurement]
     p90 = ratios[-1] if len(ratios) < 10 else statistics.quantiles(ratios, n=10)[-1]
     hours = modelled_s * statistics.median(ratios) / 3600
     return Price(hours, max(hours * 1.2, modelled_s * p90 / 3600), "measured")
+
+
+def above(price: Price, spent_hours: float) -> Price:
+    """The price of a job that has once spent so much and was stopped before its end."""
+    return Price(
+        max(price.p50_hours, spent_hours),
+        max(price.p90_hours, OUTGROWN * spent_hours),
+        price.source,
+    )
 
 
 def modelled_seconds(

@@ -38,6 +38,8 @@ class Records:
     history: tuple[Measurement, ...]
     stale: Mapping[str, tuple[str, ...]]
     """Jobs with an output from code that has changed since, and the files that changed."""
+    outgrown_s: Mapping[str, float]
+    """Jobs whose newest attempt spent its allowance, and the device seconds that it took."""
     spent_s: Mapping[str, float]
     """Spec to the device seconds of every attempt it started, failed and killed ones included."""
 
@@ -56,6 +58,7 @@ def read_records(store: Store) -> Records:
     attempts: dict[str, list[Attempt]] = {}
     history: list[Measurement] = []
     stale: dict[str, tuple[str, ...]] = {}
+    outgrown_s: dict[str, float] = {}
     spent_s: dict[str, float] = {}
     with store.read() as connection:
         columns = db.outputs.c
@@ -74,6 +77,7 @@ def read_records(store: Store) -> Records:
             before.append(
                 Attempt(row.job, row.number, row.outcome, row.message, alive, row.progress)
             )
+            outgrown_s[row.job] = row.device_s if row.outcome == "allowance" else 0.0
             spent_s[row.spec] = spent_s.get(row.spec, 0.0) + row.device_s
             job = jobs[row.job]
             first = len(before) == 1 or before[-2].outcome == "finished"
@@ -90,6 +94,7 @@ def read_records(store: Store) -> Records:
         {job: tuple(tried) for job, tried in attempts.items()},
         tuple(history),
         stale,
+        outgrown_s,
         spent_s,
     )
 

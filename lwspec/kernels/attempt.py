@@ -95,7 +95,11 @@ class Attempt:
         spent_s = (time.monotonic() - self.begun) * self.job.weight
         if self.spent_before_s + spent_s > self.allowance_s:
             unit = "device seconds" if self.job.charge else "seconds"
-            return Stopped("allowance", f"spent its allowance of {self.allowance_s:.0f} {unit}")
+            return Stopped(
+                "allowance",
+                f"spent its allowance of {self.allowance_s:.0f} {unit}: lwspec retry grants more, "
+                "as far as the budget reaches",
+            )
         return None
 
     def check(self) -> None:

@@ -34,13 +34,26 @@ class Results:
     outputs: Mapping[str, Mapping[str, Output]]
 
     def evaluation(self, cell: Cell) -> Output | None:
-        """What the cell's evaluation found, or None where it has not finished."""
-        return self.outputs.get(cell.evaluate, {}).get("result")
+        """What the cell's evaluation found, or None where it has not finished.
+
+        One whose weights are no longer recorded does not count: nothing leads back from it.
+        """
+        output = self.outputs.get(cell.evaluate, {}).get("result")
+        if output is None or cell.fit is None:
+            return output
+        made, measured = self.outputs.get(cell.fit, {}), output.facts.get("checkpoint")
+        recorded = epoch_name(measured["epoch"]) in made if measured else bool(made)
+        return output if recorded else None
 
     def epochs(self, cell: Cell) -> Sequence[Output]:
         """The finished epochs of the fit behind a cell, in order."""
         found = self.outputs.get(cell.fit or "", {})
         return [found[name] for name in sorted(found)]
+
+
+def epoch_name(epoch: int) -> str:
+    """What a fit's output of an epoch is called."""
+    return f"epoch-{epoch:03d}"
 
 
 def read_results(store: Store) -> Results:

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lwspec.engine.expand import Cell
+from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.plan import Plan
 from lwspec.engine.runfolder import sha256_of
 from lwspec.errors import ReportError
-from lwspec.report.query import Output, Results, file_of
+from lwspec.report.query import Output, Results, epoch_name, file_of
 
 
 def verify(plan: Plan, results: Results, runs: Path) -> None:
-    """Hold every evaluation of the plan against its recorded hashes.
+    """Hold every evaluation of the plan, and the weights that it measured, against their hashes.
 
-    Raises ReportError for a file that is gone or has changed: no number is rendered from it.
+    Weights are hashed again only where size or time of change differ from the last look. Raises
+    ReportError for a file that is gone or has changed: no number is rendered from it.
     """
+    remembered = Fingerprints(runs / "cache" / "fingerprints.json")
     for cell in plan.expansion.cells:
         output = results.evaluation(cell)
-        if output is not None:
-            _verify_files(output, plan.expansion.jobs[cell.evaluate].label, runs)
-
-
-def _verify_files(output: Output, label: str, runs: Path) -> None:
-    for name, sha256 in output.files.items():
-        path = file_of(runs, output, name)
-        if not path.exists():
-            what = "is gone"
-        elif sha256_of(path) != sha256:
-            what = "has changed since it was recorded"
-        else:
+        if output is None:
             continue
-        raise ReportError(
-            f"the evidence of {label} {what}",
-            where=str(path),
-            remedy=f"restore the file, or delete {runs / output.job} and lwspec submit",
-        )
+        label = plan.expansion.jobs[cell.evaluate].label
+        for name, sha256 in output.files.items():
+            _check(file_of(runs, output, name), sha256, sha256_of, label, runs / output.job)
+        for path, sha256 in _weights(cell, output, results, runs):
+            _check(path, sha256, lambda path: remembered.of(path).sha256, label, runs / output.job)
+    remembered.save()
+
+
+def _weights(
+    cell: Cell, output: Output, results: Results, runs: Path
+) -> Iterator[tuple[Path, str]]:
+    """The file of weights that an evaluation measured, with its hash."""
+    checkpoint = output.facts.get("checkpoint")
+    if checkpoint and cell.fit is not None:
+        epoch = epoch_name(checkpoint["epoch"])
+        made = results.outputs[cell.fit][epoch]
+        yield file_of(runs, made, f"weights/{epoch}.safetensors"), checkpoint["sha256"]
+
+
+def _check(
+    path: Path, sha256: str, hash_of: Callable[[Path], str], label: str, folder: Path
+) -> None:
+    if not path.exists():
+        what = "is gone"
+    elif hash_of(path) != sha256:
+        what = "has changed since it was recorded"
+    else:
+        return
+    raise ReportError(
+        f"the evidence of {label} {what}",
+        where=str(path),
+        remedy=f"restore the file, or delete {folder} and lwspec submit",
+    )

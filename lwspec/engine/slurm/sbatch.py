@@ -68,9 +68,10 @@ def send(parameters: Mapping[str, Any], elements: int, submission: Path) -> str:
             os.environ.update(conf)
             return str(executor._submit_command(command_of(submission)).job_id)
     except REFUSALS as error:
-        said = [line for line in str(error).splitlines() if "sbatch" in line or "rror" in line]
+        lines = [line.strip() for line in str(error).splitlines()]
+        said = [line for line in lines if line.startswith(("sbatch:", "error:"))]
         raise ClusterError(
-            f"sbatch refused: {said[-1].strip() if said else error}",
+            f"sbatch refused: {said[0] if said else error}",
             remedy="lwspec submit --dry-run shows what it is given",
         ) from None
     finally:

@@ -123,7 +123,7 @@ def send(
         room -= len(array.packs)
         if room < 0:
             raise ClusterError(
-                f"{target.name} allows you no more jobs at once; "
+                f"the cluster {target.name!r} takes no more jobs of yours at once; "
                 f"{sum(len(array.packs) for array, _ in made[sent:])} allocations are left",
                 remedy="submit --wait sends them as others end, and so does submitting again",
             )
