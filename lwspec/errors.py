@@ -5,6 +5,7 @@
     ├── UsageError           the command line asks the impossible      exit 2
     ├── BudgetError          the plan costs more than is left          exit 3
     ├── ClusterError         SLURM refuses, or lacks what is asked     exit 2
+    │   └── BusyError        SLURM may take the same later             exit 2
     ├── StoreError           results.db cannot be read or written      exit 2
     ├── RunFolderError       a run folder holds something unreadable   exit 1
     ├── DataError            rows that a task cannot use               job fails, "bad data"
@@ -81,6 +82,10 @@ class BudgetError(LwspecError):
 
 class ClusterError(LwspecError):
     """SLURM refuses a submission, or lacks what is asked of it."""
+
+
+class BusyError(ClusterError):
+    """SLURM does not answer, or takes no more jobs: the same may work later."""
 
 
 class StoreError(LwspecError):

@@ -29,7 +29,7 @@ from lwspec.engine.slurm.life import (
     Told,
     life,
 )
-from lwspec.engine.slurm.limits import association, in_minutes, most_minutes, quality, room
+from lwspec.engine.slurm.limits import Allowed, Counted, association, in_minutes, quality
 from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of
 from lwspec.engine.slurm.queue import elements
 from lwspec.engine.slurm.send import Target, prepare
@@ -37,7 +37,7 @@ from lwspec.engine.slurm.submission import intend
 from lwspec.engine.spec import Budget
 from lwspec.engine.states import State
 from lwspec.engine.submit import SLURM, write_jobs
-from lwspec.errors import BudgetError, ClusterError, UsageError
+from lwspec.errors import BudgetError, BusyError, ClusterError, UsageError
 from lwspec.kernels.attempt import Attempt, StopFlag
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -206,8 +206,8 @@ def offers(*hosts: str) -> Offers:
     accounts = [
         association("physics|physics|||normal,high||"), association("physics|biology|||normal|7|"),
     ]  # fmt: skip
-    qualities = [quality("normal||||"), quality("high|9|5||30:00")]
-    return Offers((low,), tuple(accounts), {each.name: each for each in qualities}, True, 1001)
+    qualities = dict([quality("normal||||"), quality("high|9|20||30:00")])
+    return Offers((low,), tuple(accounts), qualities, True, 1001)
 
 
 @pytest.mark.parametrize(
@@ -227,26 +227,76 @@ def test_what_is_not_offered_is_refused_with_what_is(
     cluster: Cluster, gpus: int, said: str
 ) -> None:
     with pytest.raises(ClusterError) as raised:
-        offers("n1").limits(cluster)
+        offers("n1").allowed(cluster)
         check(cluster, offers("n1"), gpus, 1)
     assert said in str(raised.value)
     check(Cluster(gpu="a100", account="biology", minutes=120), offers("n1"), 4, 8)
 
 
 def test_accounts_and_qos_limit_how_many_jobs_and_how_long() -> None:
-    def limits(cluster: Cluster, qos: str | None = None) -> list[tuple[int | None, int | None]]:
+    def found(cluster: Cluster, qos: str | None = None, *lines: str) -> Allowed:
         low = replace(offers().partitions[0], qos=qos)
-        found = replace(offers(), partitions=(low,)).limits(cluster)
-        return [(each.jobs, each.minutes) for each in found]
+        here = replace(offers(), partitions=(low,))
+        if lines:
+            here = replace(here, associations=tuple(map(association, lines)))
+        return here.allowed(cluster)
 
-    assert limits(Cluster()) == [(None, None), (None, None)]
-    assert limits(Cluster(qos="high")) == [(None, None), (5, 30)]
-    assert limits(Cluster(account="biology"), "high") == [(7, None), (5, 30), (None, None)]
-    biology = offers().limits(Cluster(account="biology"))
-    mine = [{"account": "biology", "qos": "normal"}] * 3 + [{"account": "physics", "qos": "x"}]
-    assert (room(biology, mine), room(biology, mine * 3), room([], mine)) == (4, 0, None)
-    assert most_minutes(offers().limits(Cluster(qos="high"))) == 30
-    assert replace(offers(), enforced=False).limits(Cluster(qos="high")) == ()
+    assert found(Cluster()) == Allowed()
+    assert found(Cluster(qos="high")) == Allowed(30, Counted(9, "qos", "high"), 5)
+    assert found(Cluster(account="biology")) == Allowed(None, Counted(7, "account", "biology"))
+    # Of the partition's QOS, the job's and the association, the first that sets a limit decides.
+    assert found(Cluster(account="biology"), "high") == Allowed(
+        30, Counted(9, "partition", "low"), 5
+    )
+    hour = "a|a|||normal,high|4|01:00:00"
+    assert found(Cluster(), None, hour) == Allowed(60, Counted(4, "account", "a"))
+    assert found(Cluster(qos="high"), None, hour).minutes == 30
+    own = "a|a|low||normal|100|7-00:00:00"
+    assert found(Cluster(), None, hour, own) == Allowed(10080, Counted(100, "account", "a"))
+    other = "a|a|elsewhere||normal|1|1"
+    assert found(Cluster(), None, other, hour).minutes == 60
+    assert found(Cluster(), None, "a|a|||high||").minutes == 30  # the only QOS is the default one
+    assert replace(offers(), enforced=False).allowed(Cluster(qos="high")) == Allowed()
+
+
+def test_what_the_user_has_there_takes_up_room() -> None:
+    queued = [{"account": "a", "qos": "normal", "partition": "low"}] * 3
+    queued.append({"account": "b", "qos": "high", "partition": "low"})
+    assert Allowed().room(queued) is None
+    assert Allowed(counted=Counted(5, "account", "a")).room(queued) == 2
+    assert Allowed(counted=Counted(5, "qos", "high")).room(queued) == 4
+    assert Allowed(counted=Counted(5, "partition", "low")).room(queued) == 1
+    assert Allowed(counted=Counted(2, "partition", "low")).room(queued) == 0
+
+
+@pytest.mark.parametrize(
+    ("printed", "kind", "said"),
+    [
+        ("sbatch: welcome to the cluster\nsbatch: error: QOSMaxSubmitJobPerUserLimit", BusyError,
+         "QOSMaxSubmitJobPerUserLimit"),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller",
+         BusyError, "Unable to contact"),
+        ("sbatch: error: Batch job submission failed: Invalid qos specification", ClusterError,
+         "Invalid qos"),
+        ("sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more", ClusterError,
+         "unrecognized option"),
+    ],
+)  # fmt: skip
+def test_what_sbatch_refuses_for_good_is_not_asked_again(
+    printed: str,
+    kind: type[ClusterError],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for program, text in (("srun", ""), ("sbatch", f"cat >&2 <<'END'\n{printed}\nEND\nexit 1")):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(ClusterError) as raised:
+        sbatch.send({}, 1, tmp_path)
+    assert type(raised.value) is kind
+    assert said in str(raised.value).splitlines()[0]
 
 
 MOUNTS = "/dev/sda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\nhome:/x /home nfs4 rw 0 0\n"
@@ -333,12 +383,14 @@ def test_work_that_saves_nothing_must_fit_an_allocation(project: Project) -> Non
     assert plan.unsaved_s(fit) == 0
     assert plan.unsaved_s(evaluation) == pytest.approx(plan.prices[evaluation].p90_hours * 3600)
     cluster = Cluster(minutes=30)
-    target = Target("home", cluster, offers("n1"), None, None)
+    target = Target("home", cluster, offers("n1"), None, Allowed(), None)
     pack = Pack("p", (jobs[evaluation],))
     ((_, limit),) = prepare([pack], target, {evaluation: 3600.0}, {evaluation: 1700.0}, {})
     assert limit == 30
     with pytest.raises(ClusterError, match="(?s)before it has saved anything.*raise minutes to 32"):
         prepare([pack], target, {evaluation: 3600.0}, {evaluation: 1800.0}, {})
+    prepare([pack], target, {evaluation: 600.0}, {evaluation: 1800.0}, {})  # no limit ends it first
+    prepare([pack], target, {evaluation: 3600.0}, {}, {})  # a retry of what was granted before
 
 
 def test_jobs_of_an_earlier_plan_that_slurm_holds_spend_of_the_budget(

@@ -298,9 +298,15 @@ def test_a_pdf_is_made_again_only_where_something_changed(copy_of_finished: Copy
     project.run(*report)
     assert pdf.read_bytes() == whole
     os.utime(pdf, (1, 1))
-    (project.folder / "paper/own.sty").write_text("% of the user's own")
+    template(project, MINIMAL.replace("}\n", "}\n\\usepackage{own}\n", 1) % r"\own")
+    style = project.folder / "paper/own.sty"
+    style.write_text(r"\newcommand{\own}{of the user}")
     project.run(*report)
-    assert pdf.stat().st_mtime > 1
+    style.write_text(r"\newcommand{\own}{changed by the user}")
+    project.run(*report)
+    assert "changed" in PdfReader(pdf).pages[0].extract_text()
+    (project.runs / "cache/pdf.json").write_text("{")
+    project.run(*report)
 
 
 HOSTILE = "[a_b%&#$ {x}^~\\end é ß ł Ω <i>"

@@ -38,9 +38,7 @@ def report(session: Session, folder: Path | None, *, strict: bool, page: Path | 
         compiling = None
         if paper is not None and paper.tex is not None:
             made_before = session.runs.path / "cache" / "pdf.json"
-            compiling = beside.submit(
-                compile_pdf, paper.tex, paper.paths, content.evidence.newest, made_before
-            )
+            compiling = beside.submit(compile_pdf, paper.tex, content.evidence.newest, made_before)
         if page is not None:
             write_page(content, page)
             print(f"wrote {os.path.relpath(page)}")

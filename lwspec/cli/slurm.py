@@ -16,6 +16,7 @@ from lwspec.cli.summary import summary
 from lwspec.engine.due import due
 from lwspec.engine.lock import only_one
 from lwspec.engine.pack import in_order, packs
+from lwspec.engine.plan import Plan
 from lwspec.engine.retry import again
 from lwspec.engine.runfolder import JobFolder, Runs
 from lwspec.engine.slurm import sbatch
@@ -28,7 +29,7 @@ from lwspec.engine.slurm.watch import watch
 from lwspec.engine.snapshot import snapshot_of, take_snapshot
 from lwspec.engine.states import State
 from lwspec.engine.submit import SLURM, write_jobs
-from lwspec.errors import ClusterError, LwspecError
+from lwspec.errors import BusyError, LwspecError
 
 WAIT_EVERY_S = 3.0
 LONGEST_WAIT_S = 30.0
@@ -49,16 +50,16 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
         target = _target(session, options.cluster, home)
         if not wanted:
             print(nothing_to_run(session.plan))
-        elif options.dry_run:
+        if options.dry_run:
             return _show(session, target, wanted)
-        else:
+        if wanted:
             allowance_s = session.plan.shared_allowances_s(wanted)
-            made = _arrays(session, target, allowance_s)
+            made = _arrays(session, target, allowance_s, _unsaved_s(session.plan, wanted))
             write_jobs(session.plan, session.runs, allowance_s, SLURM)
             session.memory.remember_submitted(session.plan)
             try:
                 _send(session, target, made)
-            except ClusterError as error:
+            except BusyError as error:
                 if not options.wait:
                     raise
                 print(f"lwspec: {error}", file=sys.stderr)  # what is left is sent while waiting
@@ -92,7 +93,7 @@ def keep_going(options: argparse.Namespace, session: Session) -> int:
             job: _limited_s(session.runs.folder(job), more_s)
             for job, more_s in session.plan.shared_allowances_s(wanted).items()
         }
-        _send(session, target, _arrays(session, target, allowance_s))
+        _send(session, target, _arrays(session, target, allowance_s, {}))
     return len(wanted)
 
 
@@ -144,7 +145,7 @@ def wait(options: argparse.Namespace, wanted: set[str]) -> int:
         if not again and not plan.in_hand:
             if trouble is None:
                 return summary(session, wanted)
-            if not isinstance(trouble, ClusterError):
+            if not isinstance(trouble, BusyError):
                 raise trouble
         pause_s = min(2 * pause_s, LONGEST_WAIT_S) if trouble else WAIT_EVERY_S
         time.sleep(pause_s)
@@ -189,15 +190,22 @@ def _target(session: Session, name: str | None, home: Path | None) -> Target:
     return open_target(name, cluster, session.runs, home)
 
 
+def _unsaved_s(plan: Plan, jobs: Collection[str]) -> dict[str, float]:
+    """How long each job may work before it has saved anything: looked at when it is granted."""
+    return {job: plan.unsaved_s(job) for job in jobs}
+
+
 def _arrays(
-    session: Session, target: Target, allowance_s: Mapping[str, float]
+    session: Session,
+    target: Target,
+    allowance_s: Mapping[str, float],
+    unsaved_s: Mapping[str, float],
 ) -> list[tuple[Array, int]]:
     """What would be submitted, with time limits; jobs in SLURM already are waited for."""
     plan, watched = session.plan, session.watched
     ids = {job: watched.slurm_id(job) for job in plan.in_hand if job in watched.newest}
     queued = {job: id for job, id in ids.items() if id is not None}
     todo = in_order(plan.expansion.jobs, set(allowance_s))
-    unsaved_s = {job.id: plan.unsaved_s(job.id) for job in todo}
     return prepare(packs(todo), target, allowance_s, unsaved_s, queued)
 
 
@@ -221,7 +229,7 @@ def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> No
 def _show(session: Session, target: Target, wanted: set[str]) -> int:
     """Print what sbatch would be given; ids that SLURM has yet to give are packs' ids."""
     allowance_s = session.plan.shared_allowances_s(wanted)
-    made = _arrays(session, target, allowance_s)
+    made = _arrays(session, target, allowance_s, _unsaved_s(session.plan, wanted))
     for number, (array, limit_minutes) in enumerate(made, start=1):
         name = f"{session.loaded.spec.name}-{number}"
         folder = session.runs.path / "submissions" / name

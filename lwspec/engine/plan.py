@@ -13,7 +13,7 @@ from lwspec.engine.job import Job, canonical
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.pack import Pack, in_order, packs
-from lwspec.engine.price import Facts, Price, above, modelled_seconds, price
+from lwspec.engine.price import OUTGROWN, Facts, Price, above, modelled_seconds, price
 from lwspec.engine.records import Records
 from lwspec.engine.shapes import UNKNOWN, host_gb
 from lwspec.engine.slurm.life import Held
@@ -66,6 +66,8 @@ class Plan:
     """Host memory that one process needs at most."""
     to_run: tuple[str, ...]
     """The jobs that owe outputs and are asked for by more than plan-only experiments."""
+    outgrown_s: Mapping[str, float]
+    """What each job had spent that once ended at its allowance."""
     granted_s: Mapping[str, float]
     """What each job in SLURM's hands may still spend, those of earlier plans of the spec too."""
 
@@ -113,7 +115,7 @@ class Plan:
         Seconds, of a job that costs nothing.
         """
         if not self.expansion.jobs[job].charge:
-            return FREE_ALLOWANCE_S
+            return max(FREE_ALLOWANCE_S, OUTGROWN * self.outgrown_s.get(job, 0.0))
         own = max(ALLOWANCE_OVER_P90 * self.prices[job].p90_hours * 3600, LEAST_ALLOWANCE_S)
         return min(own, self.left_hours * 3600)
 
@@ -179,7 +181,7 @@ def make_plan(
     def price_of(job: str, outputs: Sequence[str]) -> Price:
         seconds = modelled_seconds(jobs[job], arms, facts, outputs)
         made = price(jobs[job], seconds, facts.unit, records.history)
-        return above(made, records.outgrown_s.get(job, 0.0) / 3600)
+        return above(made, records.outgrown_s.get(job, 0.0) / 3600) if seconds else made
 
     rows = _rows(loaded, expansion, records.taken, price_of)
     to_run = tuple(job for job in owed if job in expansion.to_run)
@@ -198,6 +200,7 @@ def make_plan(
             for name, model in loaded.spec.models.items()
         ),
         to_run,
+        records.outgrown_s,
         granted_s,
     )
 

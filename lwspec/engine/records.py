@@ -39,7 +39,7 @@ class Records:
     stale: Mapping[str, tuple[str, ...]]
     """Jobs with an output from code that has changed since, and the files that changed."""
     outgrown_s: Mapping[str, float]
-    """Jobs whose newest attempt spent its allowance, and the device seconds that it took."""
+    """Jobs with an attempt that spent its allowance, and the most that one of them had spent."""
     spent_s: Mapping[str, float]
     """Spec to the device seconds of every attempt it started, failed and killed ones included."""
 
@@ -77,7 +77,9 @@ def read_records(store: Store) -> Records:
             before.append(
                 Attempt(row.job, row.number, row.outcome, row.message, alive, row.progress)
             )
-            outgrown_s[row.job] = row.device_s if row.outcome == "allowance" else 0.0
+            if row.outcome == "allowance":
+                spent = row.device_s or row.wall_s  # what costs nothing is allowed seconds
+                outgrown_s[row.job] = max(outgrown_s.get(row.job, 0.0), spent)
             spent_s[row.spec] = spent_s.get(row.spec, 0.0) + row.device_s
             job = jobs[row.job]
             first = len(before) == 1 or before[-2].outcome == "finished"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lwspec.engine.expand import Cell
@@ -26,9 +26,10 @@ def verify(plan: Plan, results: Results, runs: Path) -> None:
             continue
         label = plan.expansion.jobs[cell.evaluate].label
         for name, sha256 in output.files.items():
-            _check(file_of(runs, output, name), sha256, sha256_of, label, runs / output.job)
+            _check(file_of(runs, output, name), sha256, sha256_of, label, [runs / output.job])
         for path, sha256 in _weights(cell, output, results, runs):
-            _check(path, sha256, lambda path: remembered.of(path).sha256, label, runs / output.job)
+            folders = [runs / str(cell.fit), runs / output.job]
+            _check(path, sha256, lambda path: remembered.of(path).sha256, label, folders)
     remembered.save()
 
 
@@ -44,7 +45,7 @@ def _weights(
 
 
 def _check(
-    path: Path, sha256: str, hash_of: Callable[[Path], str], label: str, folder: Path
+    path: Path, sha256: str, hash_of: Callable[[Path], str], label: str, folders: Sequence[Path]
 ) -> None:
     if not path.exists():
         what = "is gone"
@@ -55,5 +56,5 @@ def _check(
     raise ReportError(
         f"the evidence of {label} {what}",
         where=str(path),
-        remedy=f"restore the file, or delete {folder} and lwspec submit",
+        remedy=f"restore the file, or delete {' and '.join(map(str, folders))}, then lwspec submit",
     )

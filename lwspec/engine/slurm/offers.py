@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.slurm.limits import (
     ASSOCIATION,
     QUALITY,
+    Allowed,
     Association,
-    Limit,
+    Quality,
+    allowed,
     association,
     in_minutes,
-    limits_on,
     quality,
 )
 from lwspec.engine.slurm.queue import this_user
-from lwspec.errors import ClusterError, nearest
+from lwspec.errors import BusyError, ClusterError, nearest
 
 NETWORKED = (
     "nfs", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "panfs", "afs", "9p", "smb", "cifs",
@@ -55,17 +56,17 @@ class Offers:
     partitions: tuple[Partition, ...]
     associations: tuple[Association, ...]
     """What the user may submit under; empty where there is no accounting, or it does not say."""
-    qualities: Mapping[str, Limit]
+    qualities: Mapping[str, Quality]
     enforced: bool
     """Whether the limits of accounts and QOS are."""
     most_elements: int
     """Of one array."""
 
-    def limits(self, cluster: Cluster) -> Sequence[Limit]:
+    def allowed(self, cluster: Cluster) -> Allowed:
         """What accounts and QOS allow of what is asked for. Raises ClusterError."""
         place = self.partition(cluster.partition)
-        found = limits_on(cluster, place.name, place.qos, self.associations, self.qualities)
-        return found if self.enforced else ()
+        found = allowed(cluster, place.name, place.qos, self.associations, self.qualities)
+        return found if self.enforced else Allowed()
 
     def partition(self, name: str | None) -> Partition:
         """The partition of a name, or the default one. Raises ClusterError."""
@@ -92,7 +93,9 @@ def ask() -> Offers:
             "sbatch is not here: this is no machine of a SLURM cluster",
             remedy="lwspec submit --executor local, or submit from a login node",
         )
-    nodes = _run(["sinfo", "--noheader", "--exact", "--Node", "--format", "%P|%l|%G|%c|%m|%n"])
+    nodes = _run(
+        ["sinfo", "--all", "--noheader", "--exact", "--Node", "--format", "%P|%l|%G|%c|%m|%n"]
+    )
     config = _run(["scontrol", "show", "config"])
     most = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.M)
     partitions: dict[str, Partition] = {}
@@ -100,11 +103,12 @@ def ask() -> Offers:
         partition = _partition(line)
         known = partitions.get(partition.name)
         partitions[partition.name] = _widest(known, partition) if known else partition
-    shown = _run(["scontrol", "--oneliner", "show", "partition"])
+    shown = _run(["scontrol", "--all", "--oneliner", "show", "partition"])
     qos = {line[0]: line[1] for line in re.findall(r"PartitionName=(\S+).* QoS=(\S+)", shown)}
     accounted = "accounting_storage/slurmdbd" in config
+    name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.M)
     enforced = re.search(r"^AccountingStorageEnforce\s*=.*\b(limits|safe|all)\b", config, re.M)
-    associations, qualities = _accounting() if accounted else ((), {})
+    associations, qualities = _accounting(name[1]) if accounted and name else ((), {})
     return Offers(
         tuple(replace(each, qos=qos.get(each.name)) for each in partitions.values()),
         associations,
@@ -146,25 +150,27 @@ def gpus_of(gres: str) -> set[tuple[str | None, int]]:
     return {(kind or None, int(number)) for kind, number in found}
 
 
-def _accounting() -> tuple[tuple[Association, ...], dict[str, Limit]]:
+def _accounting(cluster: str) -> tuple[tuple[Association, ...], dict[str, Quality]]:
     """What sacctmgr says of this user and of every QOS; nothing where it does not answer."""
     user, show = this_user(), ["sacctmgr", "--noheader", "--parsable2", "show"]
     try:
-        mine = _run([*show, "user", user, "withassoc", f"format={ASSOCIATION}"])
-        qualities = map(quality, _run([*show, "qos", f"format={QUALITY}"]).splitlines())
+        mine = _run(
+            [*show, "user", user, "withassoc", f"cluster={cluster}", f"format={ASSOCIATION}"]
+        )
+        qualities = _run([*show, "qos", f"format={QUALITY}"])
     except ClusterError:
         return (), {}  # sbatch still refuses what is over a limit
-    return tuple(map(association, mine.splitlines())), {each.name: each for each in qualities}
+    return tuple(map(association, mine.splitlines())), dict(map(quality, qualities.splitlines()))
 
 
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClusterError(f"{command[0]} does not answer: {error}") from None
+        raise BusyError(f"{command[0]} does not answer: {error}") from None
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
-        raise ClusterError(
+        raise BusyError(
             f"{command[0]} does not answer: {said[-1] if said else 'no reason given'}",
             remedy="try it by hand; then the same command again",
         )

@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from lwspec.errors import BusyError
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -38,9 +40,14 @@ def squeue(users: Collection[str]) -> list[Listed] | None:
 
 
 def in_queue(user: str) -> list[dict[str, str]]:
-    """The account and the QOS of each of a user's jobs that waits or runs."""
-    command = ["squeue", "--noheader", "--all", "--array", "--user", user, "--format=%a|%q|%T"]
-    return [{"account": row[0], "qos": row[1]} for row in _rows(command) or ()]
+    """Account, QOS and partition of each of a user's jobs that waits or runs.
+
+    Raises BusyError where nobody answers.
+    """
+    rows = _rows(["squeue", "--noheader", "--all", "--array", "--user", user, "--format=%a|%q|%P"])
+    if rows is None:
+        raise BusyError("squeue does not answer", remedy="the same command again, later")
+    return [dict(zip(("account", "qos", "partition"), row, strict=True)) for row in rows]
 
 
 def sacct(names: Collection[str], since: float) -> list[Listed] | None:

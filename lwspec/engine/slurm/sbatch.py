@@ -7,6 +7,7 @@ every child of the job inherits; a run folder needs neither.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -19,11 +20,16 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-from lwspec.errors import ClusterError
+from lwspec.errors import BusyError, ClusterError
 
 REFUSALS = (
     FailedJobError, FailedSubmissionError, RuntimeError, subprocess.SubprocessError, OSError,
 )  # fmt: skip
+FOR_GOOD = re.compile(
+    "invalid|unrecognized|ambiguous|not available|not permitted|permission denied", re.IGNORECASE
+)
+"""What sbatch says where the same would be refused again."""
+
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -53,10 +59,19 @@ def text(parameters: Mapping[str, Any], elements: int, submission: Path) -> str:
     )
 
 
+def _complaint(printed: str) -> str:
+    """What sbatch says of its own refusal, among what a site and submitit print around it."""
+    lines = [line.strip() for line in printed.splitlines()]
+    for start in ("sbatch: error:", "sbatch:", "error:"):
+        if said := [line for line in lines if line.startswith(start)]:
+            return said[0]
+    return printed
+
+
 def send(parameters: Mapping[str, Any], elements: int, submission: Path) -> str:
     """Submit an array and return its id; Ctrl-C waits until SLURM has answered.
 
-    Raises ClusterError with what sbatch says where it refuses.
+    Raises ClusterError with what sbatch says where it refuses, BusyError where it may take it yet.
     """
     conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # which sbatch inherits
@@ -68,10 +83,10 @@ def send(parameters: Mapping[str, Any], elements: int, submission: Path) -> str:
             os.environ.update(conf)
             return str(executor._submit_command(command_of(submission)).job_id)
     except REFUSALS as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        said = [line for line in lines if line.startswith(("sbatch:", "error:"))]
-        raise ClusterError(
-            f"sbatch refused: {said[0] if said else error}",
+        said = _complaint(str(error))
+        kind = ClusterError if FOR_GOOD.search(said) else BusyError
+        raise kind(
+            f"sbatch refused: {said}",
             remedy="lwspec submit --dry-run shows what it is given",
         ) from None
     finally:

@@ -18,11 +18,11 @@ from lwspec.engine.slurm import offers as cluster_offers
 from lwspec.engine.slurm import sbatch
 from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
 from lwspec.engine.slurm.cluster import Cluster
-from lwspec.engine.slurm.limits import most_minutes, room
+from lwspec.engine.slurm.limits import Allowed
 from lwspec.engine.slurm.queue import in_queue, this_user
 from lwspec.engine.slurm.submission import intend
 from lwspec.engine.slurm.watch import Watched
-from lwspec.errors import ClusterError
+from lwspec.errors import BusyError, ClusterError
 
 NOTICE_S = 90
 """SLURM looks at time limits once a minute; half a minute to start and work."""
@@ -40,6 +40,7 @@ class Target:
     offers: cluster_offers.Offers
     home: Path | None
     """The copy of the code that jobs run; None where they run it as it is when they start."""
+    allowed: Allowed
     room: int | None
     """How many more allocations the user may have there now; None for any number."""
 
@@ -50,11 +51,9 @@ def open_target(name: str, cluster: Cluster, runs: Runs, home: Path | None) -> T
     partition = offers.partition(cluster.partition)
     mounts = Path("/proc/mounts").read_text(encoding="utf-8")
     cluster_offers.check_shared(cluster, partition, runs.path, mounts)
-    limits = offers.limits(cluster)
-    counted = any(limit.jobs is not None for limit in limits)
-    return Target(
-        name, cluster, offers, home, room(limits, in_queue(this_user())) if counted else None
-    )
+    allowed = offers.allowed(cluster)
+    queued = in_queue(this_user()) if allowed.counted else ()
+    return Target(name, cluster, offers, home, allowed, allowed.room(queued))
 
 
 def prepare(
@@ -70,37 +69,46 @@ def prepare(
     """
     cluster, offers = target.cluster, target.offers
     partition = offers.partition(cluster.partition)
-    found = (cluster.minutes, partition.minutes, most_minutes(offers.limits(cluster)))
+    found = (cluster.minutes, partition.minutes, target.allowed.minutes)
     most = min((limit for limit in found if limit), default=None)
-    elements = min(offers.most_elements, max(1, target.room or offers.most_elements))
-    made = list(arrays(packs, queued, elements))
+    sizes = (offers.most_elements, target.allowed.elements, target.room)
+    made = list(arrays(packs, queued, min(size for size in sizes if size)))
     for array in made:
         cluster_offers.check(cluster, offers, array.gpus, array.threads)
     whole = [(array, minutes(array, allowance_s, cluster.warning_s, most)) for array in made]
     for array, limit in whole:
-        _check_time(array, limit, cluster.warning_s, unsaved_s)
+        _check_warning(limit, cluster.warning_s)
+        if limit == most:
+            _check_time(array, limit, cluster.warning_s, unsaved_s)
     return whole
 
 
-def _check_time(
-    array: Array, limit_minutes: int, warning_s: int, unsaved_s: Mapping[str, float]
-) -> None:
-    """Raise ClusterError where work could not end, or be saved, before the warning."""
-    work_s = limit_minutes * 60 - warning_s
-    if work_s < NOTICE_S:
+def _check_warning(limit_minutes: int, warning_s: int) -> None:
+    """Raise ClusterError where an allocation would be warned as soon as it works."""
+    if limit_minutes * 60 < warning_s + NOTICE_S:
         raise ClusterError(
             f"{limit_minutes} minutes leave no time to work before the warning, which SLURM may "
             f"give a minute earlier than {warning_s} s before the end",
             remedy="raise minutes, or lower warning_s, in the cluster's table",
         )
+
+
+def _check_time(
+    array: Array, most_minutes: int, warning_s: int, unsaved_s: Mapping[str, float]
+) -> None:
+    """Raise ClusterError where what saves nothing half-way may not end in the longest allocation.
+
+    Only jobs in `unsaved_s` are looked at.
+    """
     for job in (job for pack in array.packs for job in pack.jobs):
-        if unsaved_s[job.id] > work_s:
-            needed = math.ceil((unsaved_s[job.id] + limit_minutes * 60 - work_s) / 60)
+        needed_s = unsaved_s.get(job.id, 0.0) + warning_s
+        if needed_s > most_minutes * 60:
             raise ClusterError(
                 f"{job.kind} {job.label} may work {unsaved_s[job.id] / 60:.0f} minutes before it "
-                f"has saved anything; an allocation of {limit_minutes} minutes would end first, "
+                f"has saved anything; an allocation of {most_minutes} minutes would end first, "
                 "again and again",
-                remedy=f"raise minutes to {needed} where the partition and its QOS allow it",
+                remedy=f"raise minutes to {math.ceil(needed_s / 60)} where the partition and the "
+                "QOS allow it",
             )
 
 
@@ -122,7 +130,7 @@ def send(
     for sent, (array, limit_minutes) in enumerate(made):
         room -= len(array.packs)
         if room < 0:
-            raise ClusterError(
+            raise BusyError(
                 f"the cluster {target.name!r} takes no more jobs of yours at once; "
                 f"{sum(len(array.packs) for array, _ in made[sent:])} allocations are left",
                 remedy="submit --wait sends them as others end, and so does submitting again",
@@ -167,7 +175,7 @@ def cancel(ids: Sequence[str]) -> None:
         try:
             done = subprocess.run(["scancel", *some], capture_output=True, text=True, timeout=120)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ClusterError(f"scancel does not answer: {error}") from None
+            raise BusyError(f"scancel does not answer: {error}") from None
         if done.returncode != 0:
             raise ClusterError(f"scancel refused: {done.stderr.strip()}")
 

@@ -2,54 +2,70 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from lwspec.engine.job import canonical
 from lwspec.engine.runfolder import read_json, sha256_of, write_json
-from lwspec.errors import ReportError
+from lwspec.errors import ReportError, RunFolderError
 
 TIMEOUT_S = 300
 _ENGINES = {"pdflatex": "-pdf", "lualatex": "-lualatex", "xelatex": "-xelatex"}
-_STYLES = {".sty", ".cls", ".bst", ".bib", ".bbx", ".cbx", ".cfg", ".def", ".fd"}
-"""Of files that LaTeX may read beside those that the report writes."""
 _MAGIC = re.compile(r"^%\s*!TEX\s+(?:TS-)?program\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
-def compile_pdf(tex: Path, parts: Sequence[Path], newest: float, made_before: Path) -> Path | None:
+def compile_pdf(tex: Path, newest: float, made_before: Path) -> Path | None:
     """Compile with latexmk, or return None where there is none.
 
     The engine is pdflatex, or what a line `% !TEX program = lualatex` names. The PDF's dates are
     those of the newest record (seconds since 1970), so that the same records give the same bytes;
-    what was made from the same `parts` is left as it is, by the hashes in the file `made_before`.
+    what was made from the same files is left as it is, by the hashes in the file `made_before`.
     Raises ReportError with LaTeX's first complaint.
     """
     if shutil.which("latexmk") is None:
         return None
     date = os.environ.get("SOURCE_DATE_EPOCH", str(int(newest)))
     pdf, engine = tex.with_suffix(".pdf"), _engine(tex)
-    beside = [path for path in tex.parent.iterdir() if path.suffix in _STYLES]
-    made_of = {os.path.relpath(path, tex.parent): sha256_of(path) for path in (*parts, *beside)}
-    key = hashlib.sha256(canonical([engine, date, made_of]).encode()).hexdigest()
-    known = read_json(made_before) if made_before.exists() else {}
-    place = str(pdf.resolve())
-    if not (pdf.exists() and known.get(place) == [key, sha256_of(pdf)]):
-        _latexmk(tex, pdf, engine, date)
-        write_json(made_before, {**known, place: [key, sha256_of(pdf)]})
+    remembered = _remembered(made_before)
+    made = remembered.get(str(pdf.resolve()))
+    if made is None or made != _state([engine, date], pdf, made["files"]):
+        read = _latexmk(tex, pdf, engine, date)
+        made = _state([engine, date], pdf, read)
+        write_json(made_before, {**remembered, str(pdf.resolve()): made})
     return pdf
 
 
-def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> None:
+def _remembered(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path) if path.exists() else {}
+    except RunFolderError:
+        return {}  # it is no record: the PDF is made again
+
+
+def _state(way: list[str], pdf: Path, files: Iterable[str]) -> dict[str, Any]:
+    """How a PDF was made, its hash, and those of the files beside it that LaTeX read."""
+    return {
+        "way": way,
+        "pdf": _hash(pdf),
+        "files": {name: _hash(pdf.parent / name) for name in sorted(files)},
+    }
+
+
+def _hash(path: Path) -> str | None:
+    return sha256_of(path) if path.exists() else None
+
+
+def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> set[str]:
+    """Compile, and return the files below the paper's folder that were read."""
     with tempfile.TemporaryDirectory() as scratch:
         command = ["latexmk", engine, "-interaction=nonstopmode", "-halt-on-error"]
         command += ["-usepretex", r"-pretex=\ifdefined\pdftrailerid\pdftrailerid{}\fi"]
-        command += ["-no-shell-escape", f"-outdir={scratch}", tex.name]
+        command += ["-no-shell-escape", "-recorder", f"-outdir={scratch}", tex.name]
         try:
             done = subprocess.run(
                 command,
@@ -69,6 +85,16 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> None:
             log.write_text(done.stdout, encoding="utf-8")
             raise _complaint(done.stdout, log)
         shutil.copy(made, pdf)
+        return _read(made.with_suffix(".fls"), tex.parent)
+
+
+def _read(fls: Path, folder: Path) -> set[str]:
+    """The files below a folder that LaTeX's own record says it read, and a bibliography's."""
+    home = folder.resolve()
+    lines = fls.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [home / line.removeprefix("INPUT ") for line in lines if line.startswith("INPUT ")]
+    inside = [path.resolve() for path in [*named, *home.glob("*.bib"), *home.glob("*.bst")]]
+    return {str(path.relative_to(home)) for path in inside if path.is_relative_to(home)}
 
 
 def _engine(tex: Path) -> str:
