@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import Project
 
@@ -167,6 +169,29 @@ def test_a_sweep_that_cannot_run(project: Project, sweep: str, what: str) -> Non
     table = "bridge = { layer = 1, latents = 4,"
     project.change(table, f"sweep = {{ {sweep} }}\nbridge = {{ layer = 1,")
     assert what in project.run("plan", "small.toml", status=2).stderr
+
+
+def test_a_swept_setting_counts_as_given(project: Project) -> None:
+    table = "linear_probe = { layer = 1, folds = 2,"
+    project.change(table, 'sweep = { "linear_probe.layer" = [1, 2] }\nlinear_probe = { folds = 2,')
+    jobs = json.loads(project.run("plan", "small.toml", "--json").stdout)["jobs"]
+    labels = {job["label"] for job in jobs if job["kind"] == "fit"}
+    for layer in (1, 2):
+        assert f"linear_probe colour linear_probe.layer={layer}" in labels
+    project.change('sweep = { "linear_probe.layer" = [1, 2] }\n', "")
+    done = project.run("plan", "small.toml", status=2)
+    assert "experiment 'probe'.linear_probe lacks the key 'layer'" in done.stderr
+
+
+def test_what_a_list_holds_is_named_by_its_table(project: Project) -> None:
+    project.change('[[table]]\nname = "main"', '[[table]]\nname = "main"\nmetric = ["acuracy"]')
+    project.write(
+        project.spec.read_text() + '\n[[claim]]\nname = "near"\nsays = "A"\notherwise = "B"\n'
+        'left = "main:bridge/colour"\nright = 1.0\nrelation = "within"\n'
+    )
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert "table 'main'.metric: there is no metric 'acuracy': did you mean accuracy" in stderr
+    assert "claim 'near': relation = \"within\" needs a margin" in stderr
 
 
 def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:
