@@ -194,6 +194,27 @@ def test_what_a_list_holds_is_named_by_its_table(project: Project) -> None:
     assert "claim 'near': relation = \"within\" needs a margin" in stderr
 
 
+@pytest.mark.parametrize(
+    ("key", "what", "hint"),
+    [
+        ("otherwise", "{gpa}", "did you mean: {gap}"),
+        ("says", "{nonsense}", "choose among: {left}, {right}, {gap}"),
+        ("untested", "{gap}", "what was not tested has no numbers"),
+    ],
+)
+def test_a_claim_names_only_numbers_that_it_has(
+    project: Project, key: str, what: str, hint: str
+) -> None:
+    texts = {"says": "A {left}", "otherwise": "B {gap}", key: f"C ({what} points)"}
+    lines = [f'{name} = "{text}"' for name, text in texts.items()]
+    ends = ['left = "main:bridge/colour"', "right = 1.0"]
+    block = ["", "[[claim]]", 'name = "relay"', *lines, *ends, ""]
+    project.write(project.spec.read_text() + "\n".join(block))
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert f"claim 'relay' has no number {what}" in stderr
+    assert hint in stderr
+
+
 def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:
     project.change(
         'arms = ["sender_direct", "receiver_direct", "truncated", "no_message"]',

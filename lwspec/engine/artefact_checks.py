@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from lwspec.engine.artefacts import Figure, Table
+from lwspec.engine.artefacts import CLAIM_FIELDS, Claim, Figure, Table
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
 from lwspec.engine.metrics import METRICS
+from lwspec.errors import nearest
 
 
 def check_artefacts(loaded: LoadedSpec) -> None:
@@ -33,9 +35,27 @@ def check_artefacts(loaded: LoadedSpec) -> None:
         if figure.kind == "sweep":
             _check_one_sweep(loaded, index, figure.experiments)
     no_twins(loaded, "claim", [claim.name for claim in spec.claim])
+    for index, claim in enumerate(spec.claim):
+        _check_fields(loaded, index, claim)
     template = spec.paper and loaded.source.path.parent / spec.paper.template
     if template and not template.is_file():
         loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
+
+
+def _check_fields(loaded: LoadedSpec, index: int, claim: Claim) -> None:
+    """A claim's sentences name numbers that it has; the one without runs has none."""
+    fields = [f"{{{field}}}" for field in CLAIM_FIELDS]
+    for key, valid in (("says", fields), ("otherwise", fields), ("untested", [])):
+        for found in re.findall(r"\{[^{}]*\}", getattr(claim, key)):
+            if found not in valid:
+                loaded.fail(
+                    ("claim", index, key),
+                    f"claim {claim.name!r} has no number {found}",
+                    near=nearest(found, valid),
+                    to_do=f"choose among: {', '.join(valid)}"
+                    if valid
+                    else "leave it out: what was not tested has no numbers",
+                )
 
 
 def _check_selection(loaded: LoadedSpec, index: int, table: Table) -> None:

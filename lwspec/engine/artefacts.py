@@ -95,6 +95,10 @@ class Figure(Frozen):
         return (self.path or f"figures/{self.name}.pdf",)
 
 
+CLAIM_FIELDS = ("left", "right", "gap")
+"""What a claim's sentences may name in braces: its numbers, one for each column."""
+
+
 class Claim(Frozen):
     """A sentence that the records must bear out, and what the paper says where they do not.
 
@@ -107,7 +111,8 @@ class Claim(Frozen):
     otherwise: str
     """What the paper says where the records do not support it."""
     untested: str = ""
-    """What it says where runs are missing; by default that the claim was not tested."""
+    """What it says where runs are missing, without numbers; by default that the claim was not
+    tested."""
     left: str
     right: str | float
     relation: Literal["above", "below", "within", "times"] = "above"
