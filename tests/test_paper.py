@@ -121,6 +121,38 @@ def test_words_hang_on_claims(copy_of_finished: Copy) -> None:
     assert "paper.tex:3: the paper says 'telepath'" in done.stderr
 
 
+def test_a_forbidden_word_is_named_where_the_spec_or_the_template_has_it(
+    copy_of_finished: Copy,
+) -> None:
+    project = copy_of_finished()
+    project.change(
+        'title = "A small test"', 'title = "100% of telepathy"\nnever = ["telepath", "odd one"]'
+    )
+    project.change('caption = "Learning."', 'caption = "Telepathic curves."')
+    project.change("friends, 100%.", "friends. The odd\\n one.")
+    with_claims(project, claim("good", "main:receiver_direct/colour", "-1.0"))
+    project.change("Bought:", "Telepaths win:")
+    line = "\\BLOCK{for figure in figures}\\VAR{figure.caption}\\BLOCK{endfor}"
+    template(project, MINIMAL % f"\\VAR{{title}}\n{line}\n\nBy telepathy")
+    assert "paper, forbidden" in project.run("plan", "small.toml").stdout
+    told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]["forbidden"]
+    planned = "\n".join(told)
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    lines = project.spec.read_text().splitlines()
+    for start, who, word in (
+        ("title =", "the title", "telepath"),
+        ('caption = "Telep', "the caption of figure 'curves'", "telepath"),
+        ('caption = "Accur', "the caption of table 'main'", "odd one"),
+    ):
+        number = 1 + next(i for i, text in enumerate(lines) if text.startswith(start))
+        for shown in (planned, done.stderr):
+            assert f"small.toml:{number}:1: {who} says {word!r}" in shown
+    for shown in (planned, done.stderr):
+        assert "the claim 'good' says 'telepath'" in shown
+        assert "paper.tex:6: the paper says 'telepath'; the spec's [paper] forbids it" in shown
+    assert len(told) == 5
+
+
 def test_the_plan_says_what_the_paper_asks_for_in_vain(project: Project) -> None:
     template(
         project,
@@ -197,7 +229,7 @@ def test_no_two_artefacts_are_written_to_one_place(project: Project, path: str) 
 def test_the_plan_says_which_experiments_no_paper_uses(project: Project) -> None:
     template(project, MINIMAL % r"\MainBridgeColour{} and \VAR{MAIN_TEXT_RELAY_COLOUR_LOW}")
     told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]
-    assert told == {"unfilled": [], "unused": ["probe", "direct"]}
+    assert told == {"unfilled": [], "unused": ["probe", "direct"], "forbidden": []}
 
 
 def test_the_report_refuses_a_paper_that_asks_in_vain(copy_of_finished: Copy) -> None:

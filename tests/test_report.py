@@ -120,9 +120,12 @@ def test_a_template_that_names_something_unknown(finished: Project) -> None:
     template = finished.folder / "paper.tex"
     text = template.read_text()
     try:
-        template.write_text(text.replace(r"\VAR{title}", r"\VAR{titel}"))
+        wrong = text.replace(r"\VAR{title}", r"\VAR{titel}\input{tables/mian}\VAR{evidense.jobs}")
+        template.write_text(wrong)
         done = finished.run("report", "small.toml", "--paper", "other", status=1)
-        assert "did you mean: title" in done.stderr
+        assert r"nothing fills \VAR{titel} (did you mean title?)" in done.stderr
+        assert r"nothing fills \VAR{evidense}" in done.stderr
+        assert r"no experiment fills \input{tables/mian}" in done.stderr
         template.write_text(text.replace(r"\BLOCK{endfor}", "", 1))
         done = finished.run("report", "small.toml", "--paper", "other", status=1)
         assert "paper.tex:" in done.stderr
