@@ -226,6 +226,35 @@ def test_no_two_artefacts_are_written_to_one_place(project: Project, path: str) 
     assert f"{path!r} is written twice" in done.stderr
 
 
+def test_names_that_become_one_file_are_refused(project: Project) -> None:
+    block = '\n[[table]]\nname = "{}"\nexperiments = ["main"]\n'
+    project.write(project.spec.read_text() + block.format("a%") + block.format("a#"))
+    assert "'tables/a-.tex' is written twice" in project.run("plan", "small.toml", status=2).stderr
+    project.change('name = "a#"', 'name = "b"\npath = "tables/b~c.tex"')
+    done = project.run("plan", "small.toml", status=2)
+    assert 'path: LaTeX takes none of % # { } \\ ~ ^ $ " in the name of a file' in done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+def test_tables_and_figures_of_any_name_are_read_by_latex(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    project.change('[[table]]\nname = "main"', "[[table]]\nname = 'a%#{}\\~^$\" ü, b'")
+    project.change(
+        '[[figure]]\nname = "curves"',
+        '[[figure]]\nname = "placed"\nkind = "learning_curves"\nexperiments = ["main"]\n'
+        "path = 'a b/ü, c.pdf'\n\n[[figure]]\nname = '9$ %'",
+    )
+    project.run("report", "small.toml", "--paper", "paper")
+    files = {
+        str(p.relative_to(project.folder / "paper"))
+        for p in project.folder.rglob("*.*")
+        if p.is_relative_to(project.folder / "paper")
+    }
+    made = {"tables/a--------- ü, b.tex", "figures/9- -.pdf", "a b/ü, c.pdf", "small.pdf"}
+    assert made <= files
+    assert why(project, 'a%#{}\\~^$" ü, b:bridge/colour')["runs"] == "2 of 2"
+
+
 def test_the_plan_says_which_experiments_no_paper_uses(project: Project) -> None:
     template(project, MINIMAL % r"\MainBridgeColour{} and \VAR{MAIN_TEXT_RELAY_COLOUR_LOW}")
     told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]

@@ -19,7 +19,7 @@ def check_artefacts(loaded: LoadedSpec) -> None:
     spec = loaded.spec
     known = [experiment.name for experiment in spec.experiment]
     kinds: dict[str, Sequence[Table | Figure]] = {"table": spec.table, "figure": spec.figure}
-    written = {"numbers.tex", "results.md", f"{spec.name}.tex", f"{spec.name}.pdf"}
+    written = {"numbers.tex", "results.md", f"{spec.stem}.tex", f"{spec.stem}.pdf"}
     for kind, items in kinds.items():
         no_twins(loaded, kind, [item.name for item in items])
         for index, item in enumerate(items):

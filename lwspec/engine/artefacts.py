@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lwspec.engine.fields import FigurePath, Frozen, Name, Names, TablePath, distinct
+from lwspec.engine.fields import FigurePath, Frozen, Name, Names, TablePath, distinct, file_stem
 from lwspec.engine.metrics import METRICS
 from lwspec.errors import nearest
 
@@ -70,7 +70,7 @@ class Table(Frozen):
     @property
     def files(self) -> tuple[str, ...]:
         """What is written: LaTeX, then beside it CSV and its tests."""
-        tex = self.path or f"tables/{self.name}.tex"
+        tex = self.path or f"tables/{file_stem(self.name)}.tex"
         stem = tex.removesuffix(".tex")
         return tex, f"{stem}.csv", f"{stem}.tests.csv"
 
@@ -92,7 +92,7 @@ class Figure(Frozen):
     @property
     def files(self) -> tuple[str, ...]:
         """What is written."""
-        return (self.path or f"figures/{self.name}.pdf",)
+        return (self.path or f"figures/{file_stem(self.name)}.pdf",)
 
 
 CLAIM_FIELDS = ("left", "right", "gap")

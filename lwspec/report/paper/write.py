@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,6 @@ from lwspec.report.refs import pairs_of
 from lwspec.report.tables.caption import caption
 from lwspec.report.tables.latex import latex_table
 from lwspec.report.tables.plain import csv_table, csv_tests
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]+")
-"""What some LaTeX does not take in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ def write_paper(content: Content, folder: Path) -> Written:
     if plan.loaded.spec.paper is not None:
         template = plan.loaded.source.path.parent / plan.loaded.spec.paper.template
         artefacts = {*texts, *(shown.path for shown in content.figures)}
-        goes_to = f"{_UNSAFE.sub('-', plan.loaded.spec.name).strip('-') or 'paper'}.tex"
+        goes_to = f"{plan.loaded.spec.stem}.tex"
         filled, complaints = fill_known(template, goes_to, words(content, numbers), artefacts)
         _refuse([*complaints, *_unsaid(filled, texts, content, plan.loaded.spec.paper)])
         texts |= _parts(filled, folder)
