@@ -70,6 +70,13 @@ def test_two_experiments_with_one_arm_keep_their_rows_apart(
     table = (project.folder / "paper/tables/main.tex").read_text()
     assert "bridge, main & " in table
     assert r"bridge, wide & \multicolumn{2}{c}{\textit{not run}}" in table
+    assert "\u201cnot run\u201d: not finished yet, 2 runs in all." in table
+    assert "finished of the runs" not in table
+    assert "100\\%. In per cent." in table
+    project.change('caption = "Accuracy of small_models & friends, 100%."\n', "")
+    project.run("report", "small.toml", "--paper", "paper")
+    table = (project.folder / "paper/tables/main.tex").read_text()
+    assert r"\caption{Accuracy, in per cent." in table
 
 
 def test_a_figure_says_which_seeds_it_lacks(copy_of_finished: Callable[[], Project]) -> None:
@@ -101,6 +108,8 @@ def test_missing_seeds_are_shown_and_refused_when_strict(
     table = (project.folder / "paper/tables/main.tex").read_text()
     row = next(line for line in table.splitlines() if line.startswith("bridge &"))
     assert row.endswith(r"{\scriptsize 1 of 2} & 1 of 2 \\")
+    assert "\u201c1 of 2\u201d: finished of the runs that are planned, 1 run missing." in table
+    assert "not run" not in table
     strict = project.run("report", "small.toml", "--paper", "paper", "--strict", status=1)
     assert "1 gaps" in strict.stderr
 
