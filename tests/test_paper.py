@@ -90,6 +90,40 @@ def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy)
     assert why(project, r"\ClaimRatio")["verdict"].startswith("sup")
 
 
+def test_arms_with_the_same_predictions_are_judged_as_the_table_tests_them(
+    copy_of_finished: Copy,
+) -> None:
+    project = copy_of_finished()
+    project.change(
+        '[[experiment]]\nname = "relay"',
+        '[[experiment]]\nname = "again"\narms = ["no_message"]\n\n[[experiment]]\nname = "relay"',
+    )
+    project.change(
+        'experiments = ["direct",',
+        'compare = { to = "no_message, direct" }\nexperiments = ["direct", "again",',
+    )
+    row, other = "main:no_message, again/colour", '"main:no_message, direct/colour"'
+    with_claims(
+        project,
+        claim("more", row, other),
+        claim("less", row, other, 'relation = "below"'),
+        claim("often", row, other, 'relation = "times"'),
+        claim("near", row, other, 'relation = "within"\nmargin = 5.0'),
+        claim("far", row, other, 'relation = "within"\nmargin = 30.0'),
+    )
+    done = project.run("report", "small.toml", "--paper", "paper")
+    for name in ("more", "less", "often", "near"):
+        assert f"claim {name}: not supported p = " in done.stdout
+    assert "claim far: supported p < 0.001" in done.stdout
+    assert why(project, "more")["verdict"] == "not supported p = 1.000"
+    said = why(project, "far")
+    assert said["test"].startswith("By an exact test over items, which all score alike, 30 items")
+    assert "by 0.0 [-9.5, 9.5]." in said["text"]
+    with (project.folder / "paper/tables/main.tests.csv").open() as file:
+        tests = {row["row"]: row["p"] for row in csv.DictReader(file)}
+    assert tests["no_message, again"] == "1.000"
+
+
 def test_a_claim_about_an_entry_that_no_table_has(copy_of_finished: Copy) -> None:
     project = with_claims(copy_of_finished(), claim("odd", "main:bride/colour", "1.0"))
     done = project.run("plan", "small.toml", status=2)
