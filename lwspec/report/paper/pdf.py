@@ -19,6 +19,10 @@ TIMEOUT_S = 300
 _ENGINES = {"pdflatex": "-pdf", "lualatex": "-lualatex", "xelatex": "-xelatex"}
 _STYLES = {".sty", ".cls", ".bst", ".bib", ".bbx", ".cbx", ".cfg", ".def", ".fd"}
 """Of files that LaTeX may read beside those that the report writes."""
+_WHOLE_LINES = {"max_print_line": "10000", "error_line": "254", "half_error_line": "238"}
+"""So that TeX breaks no line of what it prints, and cuts little of the one that it cannot read."""
+_ERROR = re.compile(r"^(?:! +|(?P<file>\S[^:\n]*):(?P<line>\d+): )(?P<what>.+)$", re.MULTILINE)
+_READ = re.compile(r"^l\.\d+ (?P<text>.*)$", re.MULTILINE)
 _MAGIC = re.compile(r"^%\s*!TEX\s+(?:TS-)?program\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -47,7 +51,13 @@ def compile_pdf(tex: Path, parts: Sequence[Path], newest: float, made_before: Pa
 
 def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["latexmk", engine, "-interaction=nonstopmode", "-halt-on-error"]
+        command = [
+            "latexmk",
+            engine,
+            "-interaction=nonstopmode",
+            "-halt-on-error",
+            "-file-line-error",
+        ]
         command += ["-usepretex", r"-pretex=\ifdefined\pdftrailerid\pdftrailerid{}\fi"]
         command += ["-no-shell-escape", f"-outdir={scratch}", tex.name]
         try:
@@ -59,7 +69,12 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> None:
                 errors="replace",
                 timeout=TIMEOUT_S,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "SOURCE_DATE_EPOCH": date, "FORCE_SOURCE_DATE": "1"},
+                env={
+                    **os.environ,
+                    "SOURCE_DATE_EPOCH": date,
+                    "FORCE_SOURCE_DATE": "1",
+                    **_WHOLE_LINES,
+                },
             )
         except subprocess.TimeoutExpired:
             raise ReportError(f"LaTeX did not end within {TIMEOUT_S} s", where=str(tex)) from None
@@ -67,7 +82,7 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> None:
         log.unlink(missing_ok=True)
         if done.returncode or not made.exists():
             log.write_text(done.stdout, encoding="utf-8")
-            raise _complaint(done.stdout, log)
+            raise _complaint(done.stdout, tex, log)
         shutil.copy(made, pdf)
 
 
@@ -82,10 +97,16 @@ def _engine(tex: Path) -> str:
     return _ENGINES[named[1].lower()]
 
 
-def _complaint(printed: str, log: Path) -> ReportError:
-    errors = [line for line in printed.splitlines() if line.startswith("!")]
-    first = errors[0] if errors else "see the log"
-    remedy = None
-    if "Unicode character" in first:
+def _complaint(printed: str, tex: Path, log: Path) -> ReportError:
+    """LaTeX's first error: in which file and line, and what it had read of that line."""
+    errors = list(_ERROR.finditer(printed))
+    what, where, remedy = "see the log", str(log), f"mend the template; LaTeX's log is {log}"
+    if errors:
+        what = " ".join(errors[0]["what"].split()).rstrip(" .")
+    if errors and errors[0]["file"] and (read := _READ.search(printed, errors[0].end())):
+        what += f" after `{read['text'].strip()[-60:]}`"
+    if placed := next((error for error in errors if error["file"]), None):
+        where = f"{os.path.normpath(tex.parent / placed['file'])}:{placed['line']}"
+    if "Unicode character" in what:
         remedy = "put `% !TEX program = lualatex` and a font that has it into the template"
-    return ReportError(f"LaTeX failed: {first}", where=str(log), remedy=remedy)
+    return ReportError(f"LaTeX failed: {what}", where=where, remedy=remedy)
