@@ -87,7 +87,8 @@ def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy)
     chain = why(project, "ratio")
     labels = {job["label"] for job in chain["jobs"]}
     assert {"receiver_direct colour", "sender_direct colour"} <= labels
-    assert why(project, r"\ClaimRatio")["verdict"].startswith("sup")
+    for name in (r"\ClaimRatio", "CLAIM_RATIO"):
+        assert why(project, name)["verdict"].startswith("sup")
 
 
 def test_arms_with_the_same_predictions_are_judged_as_the_table_tests_them(
@@ -341,7 +342,8 @@ def test_an_existing_paper_is_filled_where_it_looks(copy_of_finished: Copy) -> N
     assert (project.folder / "paper/logo.pdf").exists()
     assert (project.folder / "paper/runs/8epoch_pereval/tables/results_table.csv").exists()
     ref = "runs/8epoch_pereval/tables/results_table.tex:bridge/colour"
-    assert why(project, ref)["runs"] == "2 of 2"
+    for name in (ref, "LATENT_WIRE_COLOUR_ACC"):
+        assert why(project, name)["runs"] == "2 of 2"
 
 
 def test_a_mistake_in_a_loop_is_named_with_its_line(copy_of_finished: Copy) -> None:
@@ -370,6 +372,33 @@ def test_a_paper_is_never_written_over_its_template(copy_of_finished: Copy) -> N
     shutil.move(project.folder / "paper.tex", project.folder / "paper/small.tex")
     done = project.run("report", "small.toml", "--paper", "paper", status=1)
     assert "written over its own template" in done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+@pytest.mark.parametrize(
+    ("body", "where", "what"),
+    [
+        (
+            r"So \nosuch{x} more",
+            "sections/one.tex:2:",
+            r"Undefined control sequence after `So \nosuch`",
+        ),
+        (r"\usepackage{nosuch}", "sections/one.tex:2:", "after `"),
+        (r"\textbf{open", "small.tex:3:", "File ended while scanning use of \\textbf"),
+        ("A \u2603", "sections/one.tex:2:", "Unicode character"),
+    ],
+)
+def test_what_latex_cannot_read_is_named_with_its_line(
+    copy_of_finished: Copy, body: str, where: str, what: str
+) -> None:
+    project = copy_of_finished()
+    template(project, MINIMAL % r"\input{sections/one}")
+    (project.folder / "sections").mkdir()
+    (project.folder / "sections/one.tex").write_text(f"First.\n{body}\n")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert f"paper/{where} LaTeX failed: " in done.stderr
+    assert what in done.stderr
+    assert "next: " in done.stderr
 
 
 def test_an_alias_must_name_one_number(project: Project) -> None:

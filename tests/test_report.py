@@ -191,10 +191,31 @@ def test_why_leads_from_a_number_to_its_runs(reported: Project) -> None:
     shown = reported.run("why", r"\MainBridgeColour").stdout
     assert "small.toml:" in shown
     assert "predictions/test.parquet" in shown
+    assert "did you mean: fit bridge" in reported.run("why", "fit brigde", status=2).stderr
     assert (
         "did you mean: MainBridgeColour"
         in reported.run("why", r"\MainBrigeColour", status=2).stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("ref", "label"),
+    [
+        ("MAIN_BRIDGE_COLOUR", "bridge colour s1"),
+        (r"\VAR{MAIN_BRIDGE_COLOUR_LOW}", "bridge colour s1"),
+        ("evaluate bridge colour s1", "bridge colour s1"),
+        ("text_relay colour", "text_relay colour"),
+        ("prepare states llama colour layer=1", "states llama colour layer=1"),
+        ("main", "receiver_direct colour"),
+        ("tables/main.csv", "receiver_direct colour"),
+        ("curves", "bridge colour s2"),
+        ("figures/curves.pdf", "bridge colour s2"),
+    ],
+)
+def test_why_takes_every_name_that_is_shown(reported: Project, ref: str, label: str) -> None:
+    jobs = json.loads(reported.run("why", ref, "--json").stdout)["jobs"]
+    assert label in {job["label"] for job in jobs}
+    assert all(job["state"] == "done" and job["attempts"] for job in jobs)
 
 
 def test_text_cannot_break_latex() -> None:
