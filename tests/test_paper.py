@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
+import subprocess
 import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import ROOT, Project
 from pypdf import PdfReader
 
 LATEX = shutil.which("latexmk") is not None
@@ -84,6 +86,8 @@ def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy)
     markdown = (project.folder / "paper/results.md").read_text()
     assert "**ratio**: supported" in markdown
     assert "ratio to 0.001" in markdown
+    assert "against -1.0: " in markdown
+    assert why(project, "high")["held"].endswith(" against -1.0")
     chain = why(project, "ratio")
     labels = {job["label"] for job in chain["jobs"]}
     assert {"receiver_direct colour", "sender_direct colour"} <= labels
@@ -425,6 +429,32 @@ def test_a_pdf_is_made_again_only_where_something_changed(copy_of_finished: Copy
     (project.folder / "paper/own.sty").write_text("% of the user's own")
     project.run(*report)
     assert pdf.stat().st_mtime > 1
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+@pytest.mark.parametrize(
+    ("preamble", "runs"),
+    [("paper.tex", "paper.tex"), ("paper/article.tex", "paper/runs.tex")],
+)
+def test_the_runs_of_a_long_name_stay_within_the_margins(
+    preamble: str, runs: str, copy_of_finished: Copy
+) -> None:
+    project = copy_of_finished()
+    name = "natural_language_colours_of_houses_and_gardens"
+    for line in ("[tasks.colour]", 'tasks = ["colour"]'):
+        project.change(line, line.replace("colour", name))
+    head, _ = (ROOT / "specs" / preamble).read_text().split("\\begin{document}")
+    body = (ROOT / "specs" / runs).read_text().split("\\section{Runs}")[1]
+    end = "" if "\\end{document}" in body else "\\end{document}"
+    template(project, f"{head}\\begin{{document}}{body}{end}")
+    project.run("report", "small.toml", "--paper", "paper")
+    made = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "small.tex"],
+        cwd=project.folder / "paper",
+        capture_output=True,
+        text=True,
+    )
+    assert re.findall(r"Overfull .hbox.*|^!.*", made.stdout) == []
 
 
 HOSTILE = "[a_b%&#$ {x}^~\\end é ß ł Ω <i>"

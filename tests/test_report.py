@@ -111,7 +111,7 @@ def test_missing_seeds_are_shown_and_refused_when_strict(
     assert "\u201c1 of 2\u201d: finished of the runs that are planned, 1 run missing." in table
     assert "not run" not in table
     strict = project.run("report", "small.toml", "--paper", "paper", "--strict", status=1)
-    assert "1 gaps" in strict.stderr
+    assert "lwspec: 1 gap\n" in strict.stderr
 
 
 def test_a_deleted_run_leaves_the_database(

@@ -184,13 +184,13 @@ def test_a_swept_setting_counts_as_given(project: Project) -> None:
 
 
 def test_what_a_list_holds_is_named_by_its_table(project: Project) -> None:
-    project.change('[[table]]\nname = "main"', '[[table]]\nname = "main"\nmetric = ["acuracy"]')
+    project.change('[[table]]\nname = "main"', '[[table]]\nname = "main"\narms = [""]')
     project.write(
         project.spec.read_text() + '\n[[claim]]\nname = "near"\nsays = "A"\notherwise = "B"\n'
         'left = "main:bridge/colour"\nright = 1.0\nrelation = "within"\n'
     )
     stderr = project.run("plan", "small.toml", status=2).stderr
-    assert "table 'main'.metric: there is no metric 'acuracy': did you mean accuracy" in stderr
+    assert "table 'main'.arms: a name has 1 to 64 characters" in stderr
     assert "claim 'near': relation = \"within\" needs a margin" in stderr
 
 
@@ -213,6 +213,22 @@ def test_a_claim_names_only_numbers_that_it_has(
     stderr = project.run("plan", "small.toml", status=2).stderr
     assert f"claim 'relay' has no number {what}" in stderr
     assert hint in stderr
+
+
+@pytest.mark.parametrize(
+    ("metric", "what"),
+    [
+        ('["accuracy", "acuracy"]', "no metric 'acuracy'\n  did you mean: accuracy"),
+        ('"rouge1"', "rouge1 is recorded by no experiment of table 'main'"),
+        ('"total_ms"', "total_ms is recorded by no experiment of table 'main'"),
+    ],
+)
+def test_a_metric_is_one_that_the_tasks_record(project: Project, metric: str, what: str) -> None:
+    project.change('[[table]]\nname = "main"', f'[[table]]\nname = "main"\nmetric = {metric}')
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert what in stderr
+    measured = "accuracy, macro_f1, strict_accuracy, unparsed_rate, message_bytes"
+    assert f"choose among: {measured}\n" in stderr
 
 
 def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:

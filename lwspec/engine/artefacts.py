@@ -7,25 +7,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lwspec.engine.fields import FigurePath, Frozen, Name, Names, TablePath, distinct, file_stem
-from lwspec.engine.metrics import METRICS
-from lwspec.errors import nearest
-
-
-def _known_metric(name: str) -> str:
-    if name not in METRICS:
-        close = nearest(name, METRICS)
-        hint = f"did you mean {close}" if close else f"choose among {', '.join(METRICS)}"
-        raise ValueError(f"there is no metric {name!r}: {hint}")
-    return name
 
 
 def _one_or_several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-MetricName = Annotated[str, AfterValidator(_known_metric)]
 MetricNames = Annotated[
-    tuple[MetricName, ...],
+    tuple[str, ...],
     Field(strict=False, min_length=1),
     BeforeValidator(_one_or_several),
     AfterValidator(distinct),
@@ -82,7 +71,7 @@ class Figure(Frozen):
     kind: Literal["learning_curves", "sweep", "latency", "bytes", "arms"]
     """Metrics after each epoch; one metric over a swept setting; time by component; one metric
     against the bytes of a message; arms beside each other on each task."""
-    metric: MetricName = "accuracy"
+    metric: str = "accuracy"
     """Of every kind but learning curves and latency."""
     experiments: Names
     caption: str = ""

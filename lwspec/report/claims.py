@@ -42,6 +42,14 @@ class Held:
     alike: bool = False
     """Whether both sides score every item alike, which leaves no spread for a t test."""
 
+    @property
+    def said(self) -> str:
+        """Both sides with their values."""
+        right = f"{self.right:.1f}"
+        if not isinstance(self.pair.right, float):
+            right = f"{self.pair.right_name} {right}"
+        return f"{self.pair.left_name} {self.left:.1f} against {right}"
+
 
 @dataclass(frozen=True)
 class Judged:

@@ -115,10 +115,7 @@ def _said(judged: Judged, plan: Plan) -> dict[str, Any]:
         "verdict": f"{judged.verdict.value} {judged.p_text}".strip(),
         "text": judged.text,
         "test": judged.test,
-        "held": "; ".join(
-            f"{held.pair.left_name} {held.left:.1f} against {held.pair.right_name} {held.right:.1f}"
-            for held in judged.held
-        ),
+        "held": "; ".join(held.said for held in judged.held),
         "spec": plan.loaded.source.where(("claim", names.index(judged.claim.name))),
     }
 
