@@ -73,6 +73,10 @@ def test_an_arm_that_cannot_run_fails_alone(project: Project) -> None:
     done = project.run("submit", "small.toml", status=1)
     assert "failed   fit linear_probe colour [bad data]" in done.stdout
     assert "40 folds" in done.stdout
+    said = project.run("why", "fit linear_probe colour").stdout
+    assert "[failed]" in said
+    assert "outcome   bad data: " in said
+    assert "40 folds" in said
     project.run("report", "small.toml", "--paper", "paper")
     text = (project.folder / "paper/tables/main.tex").read_text()
     assert r"linear\_probe & \multicolumn{2}{c}{\textit{not run}}" in text

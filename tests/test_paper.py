@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
+import subprocess
 import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import ROOT, Project
 from pypdf import PdfReader
 
 LATEX = shutil.which("latexmk") is not None
@@ -84,10 +86,47 @@ def test_each_relation_is_judged_and_has_its_consequence(copy_of_finished: Copy)
     markdown = (project.folder / "paper/results.md").read_text()
     assert "**ratio**: supported" in markdown
     assert "ratio to 0.001" in markdown
+    assert "against -1.0: " in markdown
+    assert why(project, "high")["held"].endswith(" against -1.0")
     chain = why(project, "ratio")
     labels = {job["label"] for job in chain["jobs"]}
     assert {"receiver_direct colour", "sender_direct colour"} <= labels
-    assert why(project, r"\ClaimRatio")["verdict"].startswith("sup")
+    for name in (r"\ClaimRatio", "CLAIM_RATIO"):
+        assert why(project, name)["verdict"].startswith("sup")
+
+
+def test_arms_with_the_same_predictions_are_judged_as_the_table_tests_them(
+    copy_of_finished: Copy,
+) -> None:
+    project = copy_of_finished()
+    project.change(
+        '[[experiment]]\nname = "relay"',
+        '[[experiment]]\nname = "again"\narms = ["no_message"]\n\n[[experiment]]\nname = "relay"',
+    )
+    project.change(
+        'experiments = ["direct",',
+        'compare = { to = "no_message, direct" }\nexperiments = ["direct", "again",',
+    )
+    row, other = "main:no_message, again/colour", '"main:no_message, direct/colour"'
+    with_claims(
+        project,
+        claim("more", row, other),
+        claim("less", row, other, 'relation = "below"'),
+        claim("often", row, other, 'relation = "times"'),
+        claim("near", row, other, 'relation = "within"\nmargin = 5.0'),
+        claim("far", row, other, 'relation = "within"\nmargin = 30.0'),
+    )
+    done = project.run("report", "small.toml", "--paper", "paper")
+    for name in ("more", "less", "often", "near"):
+        assert f"claim {name}: not supported p = " in done.stdout
+    assert "claim far: supported p < 0.001" in done.stdout
+    assert why(project, "more")["verdict"] == "not supported p = 1.000"
+    said = why(project, "far")
+    assert said["test"].startswith("By an exact test over items, which all score alike, 30 items")
+    assert "by 0.0 [-9.5, 9.5]." in said["text"]
+    with (project.folder / "paper/tables/main.tests.csv").open() as file:
+        tests = {row["row"]: row["p"] for row in csv.DictReader(file)}
+    assert tests["no_message, again"] == "1.000"
 
 
 def test_a_claim_about_an_entry_that_no_table_has(copy_of_finished: Copy) -> None:
@@ -119,6 +158,38 @@ def test_words_hang_on_claims(copy_of_finished: Copy) -> None:
     template(project, MINIMAL % "It works telepathically.")
     done = project.run("report", "small.toml", "--paper", "paper", status=1)
     assert "paper.tex:3: the paper says 'telepath'" in done.stderr
+
+
+def test_a_forbidden_word_is_named_where_the_spec_or_the_template_has_it(
+    copy_of_finished: Copy,
+) -> None:
+    project = copy_of_finished()
+    project.change(
+        'title = "A small test"', 'title = "100% of telepathy"\nnever = ["telepath", "odd one"]'
+    )
+    project.change('caption = "Learning."', 'caption = "Telepathic curves."')
+    project.change("friends, 100%.", "friends. The odd\\n one.")
+    with_claims(project, claim("good", "main:receiver_direct/colour", "-1.0"))
+    project.change("Bought:", "Telepaths win:")
+    line = "\\BLOCK{for figure in figures}\\VAR{figure.caption}\\BLOCK{endfor}"
+    template(project, MINIMAL % f"\\VAR{{title}}\n{line}\n\nBy telepathy")
+    assert "paper, forbidden" in project.run("plan", "small.toml").stdout
+    told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]["forbidden"]
+    planned = "\n".join(told)
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    lines = project.spec.read_text().splitlines()
+    for start, who, word in (
+        ("title =", "the title", "telepath"),
+        ('caption = "Telep', "the caption of figure 'curves'", "telepath"),
+        ('caption = "Accur', "the caption of table 'main'", "odd one"),
+    ):
+        number = 1 + next(i for i, text in enumerate(lines) if text.startswith(start))
+        for shown in (planned, done.stderr):
+            assert f"small.toml:{number}:1: {who} says {word!r}" in shown
+    for shown in (planned, done.stderr):
+        assert "the claim 'good' says 'telepath'" in shown
+        assert "paper.tex:6: the paper says 'telepath'; the spec's [paper] forbids it" in shown
+    assert len(told) == 5
 
 
 def test_the_plan_says_what_the_paper_asks_for_in_vain(project: Project) -> None:
@@ -194,10 +265,39 @@ def test_no_two_artefacts_are_written_to_one_place(project: Project, path: str) 
     assert f"{path!r} is written twice" in done.stderr
 
 
+def test_names_that_become_one_file_are_refused(project: Project) -> None:
+    block = '\n[[table]]\nname = "{}"\nexperiments = ["main"]\n'
+    project.write(project.spec.read_text() + block.format("a%") + block.format("a#"))
+    assert "'tables/a-.tex' is written twice" in project.run("plan", "small.toml", status=2).stderr
+    project.change('name = "a#"', 'name = "b"\npath = "tables/b~c.tex"')
+    done = project.run("plan", "small.toml", status=2)
+    assert 'path: LaTeX takes none of % # { } \\ ~ ^ $ " in the name of a file' in done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+def test_tables_and_figures_of_any_name_are_read_by_latex(copy_of_finished: Copy) -> None:
+    project = copy_of_finished()
+    project.change('[[table]]\nname = "main"', "[[table]]\nname = 'a%#{}\\~^$\" ü, b'")
+    project.change(
+        '[[figure]]\nname = "curves"',
+        '[[figure]]\nname = "placed"\nkind = "learning_curves"\nexperiments = ["main"]\n'
+        "path = 'a b/ü, c.pdf'\n\n[[figure]]\nname = '9$ %'",
+    )
+    project.run("report", "small.toml", "--paper", "paper")
+    files = {
+        str(p.relative_to(project.folder / "paper"))
+        for p in project.folder.rglob("*.*")
+        if p.is_relative_to(project.folder / "paper")
+    }
+    made = {"tables/a--------- ü, b.tex", "figures/9- -.pdf", "a b/ü, c.pdf", "small.pdf"}
+    assert made <= files
+    assert why(project, 'a%#{}\\~^$" ü, b:bridge/colour')["runs"] == "2 of 2"
+
+
 def test_the_plan_says_which_experiments_no_paper_uses(project: Project) -> None:
     template(project, MINIMAL % r"\MainBridgeColour{} and \VAR{MAIN_TEXT_RELAY_COLOUR_LOW}")
     told = json.loads(project.run("plan", "small.toml", "--json").stdout)["paper"]
-    assert told == {"unfilled": [], "unused": ["probe", "direct"]}
+    assert told == {"unfilled": [], "unused": ["probe", "direct"], "forbidden": []}
 
 
 def test_the_report_refuses_a_paper_that_asks_in_vain(copy_of_finished: Copy) -> None:
@@ -246,7 +346,8 @@ def test_an_existing_paper_is_filled_where_it_looks(copy_of_finished: Copy) -> N
     assert (project.folder / "paper/logo.pdf").exists()
     assert (project.folder / "paper/runs/8epoch_pereval/tables/results_table.csv").exists()
     ref = "runs/8epoch_pereval/tables/results_table.tex:bridge/colour"
-    assert why(project, ref)["runs"] == "2 of 2"
+    for name in (ref, "LATENT_WIRE_COLOUR_ACC"):
+        assert why(project, name)["runs"] == "2 of 2"
 
 
 def test_a_mistake_in_a_loop_is_named_with_its_line(copy_of_finished: Copy) -> None:
@@ -275,6 +376,33 @@ def test_a_paper_is_never_written_over_its_template(copy_of_finished: Copy) -> N
     shutil.move(project.folder / "paper.tex", project.folder / "paper/small.tex")
     done = project.run("report", "small.toml", "--paper", "paper", status=1)
     assert "written over its own template" in done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+@pytest.mark.parametrize(
+    ("body", "where", "what"),
+    [
+        (
+            r"So \nosuch{x} more",
+            "sections/one.tex:2:",
+            r"Undefined control sequence after `So \nosuch`",
+        ),
+        (r"\usepackage{nosuch}", "sections/one.tex:2:", "after `"),
+        (r"\textbf{open", "small.tex:3:", "File ended while scanning use of \\textbf"),
+        ("A \u2603", "sections/one.tex:2:", "Unicode character"),
+    ],
+)
+def test_what_latex_cannot_read_is_named_with_its_line(
+    copy_of_finished: Copy, body: str, where: str, what: str
+) -> None:
+    project = copy_of_finished()
+    template(project, MINIMAL % r"\input{sections/one}")
+    (project.folder / "sections").mkdir()
+    (project.folder / "sections/one.tex").write_text(f"First.\n{body}\n")
+    done = project.run("report", "small.toml", "--paper", "paper", status=1)
+    assert f"paper/{where} LaTeX failed: " in done.stderr
+    assert what in done.stderr
+    assert "next: " in done.stderr
 
 
 def test_an_alias_must_name_one_number(project: Project) -> None:
@@ -307,6 +435,32 @@ def test_a_pdf_is_made_again_only_where_something_changed(copy_of_finished: Copy
     assert "changed" in PdfReader(pdf).pages[0].extract_text()
     (project.runs / "cache/pdf.json").write_text("{")
     project.run(*report)
+
+
+@pytest.mark.skipif(not LATEX, reason="latexmk is not installed")
+@pytest.mark.parametrize(
+    ("preamble", "runs"),
+    [("paper.tex", "paper.tex"), ("paper/article.tex", "paper/runs.tex")],
+)
+def test_the_runs_of_a_long_name_stay_within_the_margins(
+    preamble: str, runs: str, copy_of_finished: Copy
+) -> None:
+    project = copy_of_finished()
+    name = "natural_language_colours_of_houses_and_gardens"
+    for line in ("[tasks.colour]", 'tasks = ["colour"]'):
+        project.change(line, line.replace("colour", name))
+    head, _ = (ROOT / "specs" / preamble).read_text().split("\\begin{document}")
+    body = (ROOT / "specs" / runs).read_text().split("\\section{Runs}")[1]
+    end = "" if "\\end{document}" in body else "\\end{document}"
+    template(project, f"{head}\\begin{{document}}{body}{end}")
+    project.run("report", "small.toml", "--paper", "paper")
+    made = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "small.tex"],
+        cwd=project.folder / "paper",
+        capture_output=True,
+        text=True,
+    )
+    assert re.findall(r"Overfull .hbox.*|^!.*", made.stdout) == []
 
 
 HOSTILE = "[a_b%&#$ {x}^~\\end é ß ł Ω <i>"

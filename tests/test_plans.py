@@ -136,12 +136,12 @@ def test_what_is_only_planned_is_priced_and_not_run(project: Project) -> None:
         (
             'caption = "Accuracy',
             'metric = "acuracy"\ncaption = "Accuracy',
-            "there is no metric 'acuracy': did you mean accuracy",
+            "there is no metric 'acuracy'\n  did you mean: accuracy",
         ),
         (
             'caption = "Accuracy',
             'metric = "total_ms"\ncaption = "Accuracy',
-            "recorded by no experiment of table 'main', which are not timed",
+            "recorded by no experiment of table 'main'",
         ),
         ("samples = 48", "samples = { maximum = 48 }", "unknown key 'maximum'"),
         (

@@ -71,6 +71,13 @@ def test_two_experiments_with_one_arm_keep_their_rows_apart(
     table = (project.folder / "paper/tables/main.tex").read_text()
     assert "bridge, main & " in table
     assert r"bridge, wide & \multicolumn{2}{c}{\textit{not run}}" in table
+    assert "\u201cnot run\u201d: not finished yet, 2 runs in all." in table
+    assert "finished of the runs" not in table
+    assert "100\\%. In per cent." in table
+    project.change('caption = "Accuracy of small_models & friends, 100%."\n', "")
+    project.run("report", "small.toml", "--paper", "paper")
+    table = (project.folder / "paper/tables/main.tex").read_text()
+    assert r"\caption{Accuracy, in per cent." in table
 
 
 def test_a_figure_says_which_seeds_it_lacks(copy_of_finished: Callable[[], Project]) -> None:
@@ -102,8 +109,10 @@ def test_missing_seeds_are_shown_and_refused_when_strict(
     table = (project.folder / "paper/tables/main.tex").read_text()
     row = next(line for line in table.splitlines() if line.startswith("bridge &"))
     assert row.endswith(r"{\scriptsize 1 of 2} & 1 of 2 \\")
+    assert "\u201c1 of 2\u201d: finished of the runs that are planned, 1 run missing." in table
+    assert "not run" not in table
     strict = project.run("report", "small.toml", "--paper", "paper", "--strict", status=1)
-    assert "1 gaps" in strict.stderr
+    assert "lwspec: 1 gap\n" in strict.stderr
 
 
 def test_a_deleted_run_leaves_the_database(
@@ -121,9 +130,12 @@ def test_a_template_that_names_something_unknown(finished: Project) -> None:
     template = finished.folder / "paper.tex"
     text = template.read_text()
     try:
-        template.write_text(text.replace(r"\VAR{title}", r"\VAR{titel}"))
+        wrong = text.replace(r"\VAR{title}", r"\VAR{titel}\input{tables/mian}\VAR{evidense.jobs}")
+        template.write_text(wrong)
         done = finished.run("report", "small.toml", "--paper", "other", status=1)
-        assert "did you mean: title" in done.stderr
+        assert r"nothing fills \VAR{titel} (did you mean title?)" in done.stderr
+        assert r"nothing fills \VAR{evidense}" in done.stderr
+        assert r"no experiment fills \input{tables/mian}" in done.stderr
         template.write_text(text.replace(r"\BLOCK{endfor}", "", 1))
         done = finished.run("report", "small.toml", "--paper", "other", status=1)
         assert "paper.tex:" in done.stderr
@@ -198,10 +210,31 @@ def test_why_leads_from_a_number_to_its_runs(reported: Project) -> None:
     shown = reported.run("why", r"\MainBridgeColour").stdout
     assert "small.toml:" in shown
     assert "predictions/test.parquet" in shown
+    assert "did you mean: fit bridge" in reported.run("why", "fit brigde", status=2).stderr
     assert (
         "did you mean: MainBridgeColour"
         in reported.run("why", r"\MainBrigeColour", status=2).stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("ref", "label"),
+    [
+        ("MAIN_BRIDGE_COLOUR", "bridge colour s1"),
+        (r"\VAR{MAIN_BRIDGE_COLOUR_LOW}", "bridge colour s1"),
+        ("evaluate bridge colour s1", "bridge colour s1"),
+        ("text_relay colour", "text_relay colour"),
+        ("prepare states llama colour layer=1", "states llama colour layer=1"),
+        ("main", "receiver_direct colour"),
+        ("tables/main.csv", "receiver_direct colour"),
+        ("curves", "bridge colour s2"),
+        ("figures/curves.pdf", "bridge colour s2"),
+    ],
+)
+def test_why_takes_every_name_that_is_shown(reported: Project, ref: str, label: str) -> None:
+    jobs = json.loads(reported.run("why", ref, "--json").stdout)["jobs"]
+    assert label in {job["label"] for job in jobs}
+    assert all(job["state"] == "done" and job["attempts"] for job in jobs)
 
 
 def test_text_cannot_break_latex() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import Project
 
@@ -167,6 +169,66 @@ def test_a_sweep_that_cannot_run(project: Project, sweep: str, what: str) -> Non
     table = "bridge = { layer = 1, latents = 4,"
     project.change(table, f"sweep = {{ {sweep} }}\nbridge = {{ layer = 1,")
     assert what in project.run("plan", "small.toml", status=2).stderr
+
+
+def test_a_swept_setting_counts_as_given(project: Project) -> None:
+    table = "linear_probe = { layer = 1, folds = 2,"
+    project.change(table, 'sweep = { "linear_probe.layer" = [1, 2] }\nlinear_probe = { folds = 2,')
+    jobs = json.loads(project.run("plan", "small.toml", "--json").stdout)["jobs"]
+    labels = {job["label"] for job in jobs if job["kind"] == "fit"}
+    for layer in (1, 2):
+        assert f"linear_probe colour linear_probe.layer={layer}" in labels
+    project.change('sweep = { "linear_probe.layer" = [1, 2] }\n', "")
+    done = project.run("plan", "small.toml", status=2)
+    assert "experiment 'probe'.linear_probe lacks the key 'layer'" in done.stderr
+
+
+def test_what_a_list_holds_is_named_by_its_table(project: Project) -> None:
+    project.change('[[table]]\nname = "main"', '[[table]]\nname = "main"\narms = [""]')
+    project.write(
+        project.spec.read_text() + '\n[[claim]]\nname = "near"\nsays = "A"\notherwise = "B"\n'
+        'left = "main:bridge/colour"\nright = 1.0\nrelation = "within"\n'
+    )
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert "table 'main'.arms: a name has 1 to 64 characters" in stderr
+    assert "claim 'near': relation = \"within\" needs a margin" in stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "what", "hint"),
+    [
+        ("otherwise", "{gpa}", "did you mean: {gap}"),
+        ("says", "{nonsense}", "choose among: {left}, {right}, {gap}"),
+        ("untested", "{gap}", "what was not tested has no numbers"),
+    ],
+)
+def test_a_claim_names_only_numbers_that_it_has(
+    project: Project, key: str, what: str, hint: str
+) -> None:
+    texts = {"says": "A {left}", "otherwise": "B {gap}", key: f"C ({what} points)"}
+    lines = [f'{name} = "{text}"' for name, text in texts.items()]
+    ends = ['left = "main:bridge/colour"', "right = 1.0"]
+    block = ["", "[[claim]]", 'name = "relay"', *lines, *ends, ""]
+    project.write(project.spec.read_text() + "\n".join(block))
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert f"claim 'relay' has no number {what}" in stderr
+    assert hint in stderr
+
+
+@pytest.mark.parametrize(
+    ("metric", "what"),
+    [
+        ('["accuracy", "acuracy"]', "no metric 'acuracy'\n  did you mean: accuracy"),
+        ('"rouge1"', "rouge1 is recorded by no experiment of table 'main'"),
+        ('"total_ms"', "total_ms is recorded by no experiment of table 'main'"),
+    ],
+)
+def test_a_metric_is_one_that_the_tasks_record(project: Project, metric: str, what: str) -> None:
+    project.change('[[table]]\nname = "main"', f'[[table]]\nname = "main"\nmetric = {metric}')
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    assert what in stderr
+    measured = "accuracy, macro_f1, strict_accuracy, unparsed_rate, message_bytes"
+    assert f"choose among: {measured}\n" in stderr
 
 
 def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:

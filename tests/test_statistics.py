@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy
 import pandas
@@ -14,7 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from lwspec.report.statistics.choose import Items, Measured, compare, difference, estimate
+from lwspec.report.statistics.choose import Items, Measured, alike, compare, difference, estimate
 from lwspec.report.statistics.intervals import over_items, over_seeds, over_seeds_and_items, wilson
 from lwspec.report.statistics.power import minimum_detectable_difference
 from lwspec.report.statistics.spread import Spread, spread_of
@@ -23,6 +24,8 @@ from lwspec.report.statistics.tests import (
     holm,
     mcnemar,
     mid_p,
+    most_apart,
+    p_alike,
     paired_bootstrap,
     paired_t,
     seeds_and_items,
@@ -108,6 +111,20 @@ def test_what_never_differs_is_not_tested_however_its_sums_are_rounded(
     same, other = numpy.full((seeds, 40), value), numpy.full((seeds, 40), 0.01)
     assert seeds_and_items(same, other).p is None
     assert paired_bootstrap(same[0], other[0]).p is None
+
+
+def test_items_that_all_score_alike_bound_how_far_two_arms_are_apart() -> None:
+    scores = shares(1, 200)
+    one = Measured((0.8,), None, Items(tuple(map(str, range(200))), scores), True)
+    three = replace(one, seeds=(1, 2, 3), items=replace(one.items, scores=scores.repeat(3, 0)))
+    assert alike(one, three) == 200
+    other = scores.copy()
+    other[0, 7] = 1 - other[0, 7]
+    assert alike(one, replace(one, items=replace(one.items, scores=other))) is None
+    assert p_alike(200, most_apart(200)) == pytest.approx(0.05)
+    source = numpy.random.default_rng(0)
+    never = (source.random((4000, 40)) < 0.06).sum(axis=1) == 0  # arms 6 points apart, 40 items
+    assert never.mean() == pytest.approx(p_alike(40, 0.06), abs=0.015)
 
 
 def test_an_interval_of_a_share_stays_within_the_possible() -> None:

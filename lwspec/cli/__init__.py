@@ -21,7 +21,7 @@ VERBS = {
     "logs": "what a job printed, of its newest attempt",
     "cancel": "take jobs back: they stop, and nothing starts them again by itself",
     "retry": "submit what failed, was lost or was cancelled",
-    "why": "from a table cell, macro or job to runs, commit, command, hardware",
+    "why": "from a table entry, macro, claim or job to runs, commit, command, hardware",
 }
 
 
@@ -49,7 +49,8 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "why":
         verb.add_argument(
             "ref",
-            help=r"TABLE:ROW/COLUMN, a macro such as \MainBridgeTopic, a claim, or a job id",
+            help=r"TABLE:ROW/COLUMN, a macro such as \MainBridgeTopic or a placeholder, a claim, a "
+            "table, a figure, or a job by its id or label",
         )
         verb.add_argument("--spec", type=Path, help="default: the spec planned last")
     elif name == "logs":

@@ -160,6 +160,7 @@ def _source(rows: Sequence[Row]) -> str:
 def _paper_notes(checked: Checked) -> list[tuple[str, str]]:
     """What the paper asks for in vain, and what it leaves out."""
     notes = [("paper, unfilled", str(each)) for each in checked.unfilled]
+    notes += [("paper, forbidden", str(each)) for each in checked.forbidden]
     if checked.unused:
         notes.append(("paper, unused", f"shows nothing of {', '.join(checked.unused)}"))
     return notes
@@ -225,6 +226,7 @@ def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
         "paper": {
             "unfilled": [str(each) for each in checked.unfilled],
             "unused": list(checked.unused),
+            "forbidden": [str(each) for each in checked.forbidden],
         },
         "jobs": [
             {

@@ -49,7 +49,8 @@ def report(session: Session, folder: Path | None, *, strict: bool, page: Path | 
     for gap in content.gaps:
         print(f"gap: {gap}")
     if content.gaps and strict:
-        raise ReportError(f"{len(content.gaps)} gaps", remedy="lwspec submit")
+        count = len(content.gaps)
+        raise ReportError("1 gap" if count == 1 else f"{count} gaps", remedy="lwspec submit")
     return 0
 
 

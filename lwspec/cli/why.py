@@ -1,4 +1,4 @@
-"""`lwspec why REF`: the chain from a table entry, macro or job to what made it."""
+"""`lwspec why REF`: the chain from whatever the other verbs name to what made it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _short(value: Any) -> str:
 
 def _show(job: dict[str, Any], packages: str) -> str:
     """Print one job; its packages only where they differ from those printed before."""
-    print(f"\n{job['kind']} {job['label']}  {job['job']}")
+    print(f"\n{job['kind']} {job['label']}  {job['job']}  [{job['state']}]")
     for output, metrics in job["metrics"].items():
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         print(f"  {output:<10}{shown}")

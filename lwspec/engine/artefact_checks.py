@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from lwspec.engine.artefacts import Figure, Table
+from lwspec.engine.artefacts import CLAIM_FIELDS, Claim, Figure, Table
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
-from lwspec.engine.metrics import METRICS
+from lwspec.engine.metrics import METRICS, Metric
+from lwspec.errors import nearest
 
 
 def check_artefacts(loaded: LoadedSpec) -> None:
@@ -17,25 +19,43 @@ def check_artefacts(loaded: LoadedSpec) -> None:
     spec = loaded.spec
     known = [experiment.name for experiment in spec.experiment]
     kinds: dict[str, Sequence[Table | Figure]] = {"table": spec.table, "figure": spec.figure}
-    written = {"numbers.tex", "results.md", f"{spec.name}.tex", f"{spec.name}.pdf"}
+    written = {"numbers.tex", "results.md", f"{spec.stem}.tex", f"{spec.stem}.pdf"}
     for kind, items in kinds.items():
         no_twins(loaded, kind, [item.name for item in items])
         for index, item in enumerate(items):
             all_known(loaded, (kind, index, "experiments"), "experiment", item.experiments, known)
+            if isinstance(item, Table):
+                _check_selection(loaded, index, item)
             _check_metrics(loaded, kind, index, item)
             if twice := [path for path in item.files if path in written]:
                 place = "path" if item.path is not None else "name"
                 loaded.fail((kind, index, place), f"{twice[0]!r} is written twice")
             written.update(item.files)
-    for index, table in enumerate(spec.table):
-        _check_selection(loaded, index, table)
     for index, figure in enumerate(spec.figure):
         if figure.kind == "sweep":
             _check_one_sweep(loaded, index, figure.experiments)
     no_twins(loaded, "claim", [claim.name for claim in spec.claim])
+    for index, claim in enumerate(spec.claim):
+        _check_fields(loaded, index, claim)
     template = spec.paper and loaded.source.path.parent / spec.paper.template
     if template and not template.is_file():
         loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
+
+
+def _check_fields(loaded: LoadedSpec, index: int, claim: Claim) -> None:
+    """A claim's sentences name numbers that it has; the one without runs has none."""
+    fields = [f"{{{field}}}" for field in CLAIM_FIELDS]
+    for key, valid in (("says", fields), ("otherwise", fields), ("untested", [])):
+        for found in re.findall(r"\{[^{}]*\}", getattr(claim, key)):
+            if found not in valid:
+                loaded.fail(
+                    ("claim", index, key),
+                    f"claim {claim.name!r} has no number {found}",
+                    near=nearest(found, valid),
+                    to_do=f"choose among: {', '.join(valid)}"
+                    if valid
+                    else "leave it out: what was not tested has no numbers",
+                )
 
 
 def _check_selection(loaded: LoadedSpec, index: int, table: Table) -> None:
@@ -48,19 +68,34 @@ def _check_selection(loaded: LoadedSpec, index: int, table: Table) -> None:
 
 def _check_metrics(loaded: LoadedSpec, kind: str, index: int, item: Table | Figure) -> None:
     """A metric is recorded by at least one of the experiments: timings by those with latency."""
-    if isinstance(item, Figure) and item.kind in ("learning_curves", "latency"):
-        return
-    asked = (item.metric,) if isinstance(item.metric, str) else item.metric
-    timed = {bool(e.latency) for e in loaded.spec.experiment if e.name in item.experiments}
-    for metric in asked:
-        if METRICS[metric].timed not in timed:
-            fitting = [name for name, known in METRICS.items() if known.timed in timed]
+    named = not (isinstance(item, Figure) and item.kind in ("learning_curves", "latency"))
+    fitting = [name for name, known in METRICS.items() if _recorded(loaded, item, known)]
+    for place, metric in enumerate((item.metric,) if isinstance(item, Figure) else item.metric):
+        what = None
+        if metric not in METRICS:
+            what = f"there is no metric {metric!r}"
+        elif named and metric not in fitting:
+            what = f"{metric} is recorded by no experiment of {kind} {item.name!r}"
+        if what is not None:
             loaded.fail(
-                (kind, index, "metric"),
-                f"{metric} is recorded by no experiment of {kind} {item.name!r}, which are "
-                f"{'timed' if True in timed else 'not timed'}",
+                (kind, index, "metric", place),
+                what,
+                near=nearest(metric, fitting),
                 to_do=f"choose among: {', '.join(fitting)}",
             )
+
+
+def _recorded(loaded: LoadedSpec, item: Table | Figure, metric: Metric) -> bool:
+    """Whether an experiment of the artefact records a metric on one of its tasks."""
+    shown = item.tasks if isinstance(item, Table) else None
+    return any(
+        metric.timed == (experiment.latency is not None)
+        and loaded.spec.tasks[task].kind in metric.kinds
+        for experiment in loaded.spec.experiment
+        if experiment.name in item.experiments
+        for task in experiment.tasks
+        if shown is None or task in shown
+    )
 
 
 def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]) -> None:

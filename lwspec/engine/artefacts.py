@@ -6,26 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lwspec.engine.fields import FigurePath, Frozen, Name, Names, TablePath, distinct
-from lwspec.engine.metrics import METRICS
-from lwspec.errors import nearest
-
-
-def _known_metric(name: str) -> str:
-    if name not in METRICS:
-        close = nearest(name, METRICS)
-        hint = f"did you mean {close}" if close else f"choose among {', '.join(METRICS)}"
-        raise ValueError(f"there is no metric {name!r}: {hint}")
-    return name
+from lwspec.engine.fields import FigurePath, Frozen, Name, Names, TablePath, distinct, file_stem
 
 
 def _one_or_several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-MetricName = Annotated[str, AfterValidator(_known_metric)]
 MetricNames = Annotated[
-    tuple[MetricName, ...],
+    tuple[str, ...],
     Field(strict=False, min_length=1),
     BeforeValidator(_one_or_several),
     AfterValidator(distinct),
@@ -70,7 +59,7 @@ class Table(Frozen):
     @property
     def files(self) -> tuple[str, ...]:
         """What is written: LaTeX, then beside it CSV and its tests."""
-        tex = self.path or f"tables/{self.name}.tex"
+        tex = self.path or f"tables/{file_stem(self.name)}.tex"
         stem = tex.removesuffix(".tex")
         return tex, f"{stem}.csv", f"{stem}.tests.csv"
 
@@ -82,7 +71,7 @@ class Figure(Frozen):
     kind: Literal["learning_curves", "sweep", "latency", "bytes", "arms"]
     """Metrics after each epoch; one metric over a swept setting; time by component; one metric
     against the bytes of a message; arms beside each other on each task."""
-    metric: MetricName = "accuracy"
+    metric: str = "accuracy"
     """Of every kind but learning curves and latency."""
     experiments: Names
     caption: str = ""
@@ -92,7 +81,11 @@ class Figure(Frozen):
     @property
     def files(self) -> tuple[str, ...]:
         """What is written."""
-        return (self.path or f"figures/{self.name}.pdf",)
+        return (self.path or f"figures/{file_stem(self.name)}.pdf",)
+
+
+CLAIM_FIELDS = ("left", "right", "gap")
+"""What a claim's sentences may name in braces: its numbers, one for each column."""
 
 
 class Claim(Frozen):
@@ -107,7 +100,8 @@ class Claim(Frozen):
     otherwise: str
     """What the paper says where the records do not support it."""
     untested: str = ""
-    """What it says where runs are missing; by default that the claim was not tested."""
+    """What it says where runs are missing, without numbers; by default that the claim was not
+    tested."""
     left: str
     right: str | float
     relation: Literal["above", "below", "within", "times"] = "above"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from lwspec.engine.spec import Spec
 from lwspec.engine.toml import Loc, Source
@@ -25,16 +27,15 @@ TAGS = ("AtMost", "constrained-int")
 
 
 def explain(
-    error: ValidationError,
+    details: Sequence[ErrorDetails],
     raw: Any,
     source: Source,
     at: Loc = (),
     model: type[BaseModel] = Spec,
-    also: typing.Iterable[str] = (),
+    also: Iterable[str] = (),
 ) -> list[SpecError]:
     """Pydantic's findings in the user's words, one for each key."""
     found: dict[Loc, SpecError] = {}
-    details = error.errors()
     for detail in details:
         in_braces = isinstance(detail["input"], dict)
         if detail["type"] == "int_type" and in_braces and len(details) > 1:
@@ -44,7 +45,8 @@ def explain(
         if detail["type"] == "too_short" and inner:
             continue  # pydantic counts only the valid items: what is wrong with the others is said
         shown = (*at, *(part for part in loc if part != "settings"))
-        key, table = (shown[-1] if shown else ""), _table_name(shown[:-1], raw)
+        key, table = (shown[-1] if shown else ""), source.called(shown[:-1])
+        key = source.called(shown) if isinstance(key, int) else key
         near = None
         if detail["type"] == "extra_forbidden":
             near = nearest(str(key), [*_valid_keys(model, detail["loc"][:-1]), *also])
@@ -64,15 +66,6 @@ def explain(
             what = f"{found[loc].what}, or: {detail['msg']}"
         found[loc] = SpecError(what, where=source.where(shown), nearest=near)
     return list({error.where: error for error in found.values()}.values())
-
-
-def _table_name(loc: Loc, raw: Any) -> str:
-    """A table as people call it: an experiment by its name, not by its number."""
-    if len(loc) > 1 and isinstance(loc[1], int) and isinstance(raw, dict):
-        item = raw[loc[0]][loc[1]] if loc[0] in raw else {}
-        name = item.get("name") if isinstance(item, dict) else None
-        loc = (f"{loc[0]} {name!r}" if name else f"{loc[0]} {loc[1] + 1}", *loc[2:])
-    return ".".join(str(part) for part in loc)
 
 
 def _written_loc(loc: Loc, raw: Any) -> Loc:

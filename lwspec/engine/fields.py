@@ -56,6 +56,15 @@ def _holds_column(template: str) -> str:
     return template
 
 
+NOT_IN_LATEX = re.compile(r'[%#{}\\~^$"]')
+"""What LaTeX does not take in the name of a file that it reads."""
+
+
+def file_stem(name: str, unsafe: re.Pattern[str] = NOT_IN_LATEX) -> str:
+    """A name as that of a file, each character that is unsafe there replaced by a hyphen."""
+    return unsafe.sub("-", name)
+
+
 def _below_the_paper(ending: str) -> AfterValidator:
     """A relative path with an ending."""
 
@@ -63,6 +72,8 @@ def _below_the_paper(ending: str) -> AfterValidator:
         outside = path.startswith(("/", "../")) or path != posixpath.normpath(path)
         if outside or not path.endswith(ending):
             raise ValueError(f"a path below the paper's folder that ends in {ending}")
+        if NOT_IN_LATEX.search(path):
+            raise ValueError('LaTeX takes none of % # { } \\ ~ ^ $ " in the name of a file')
         return path
 
     return AfterValidator(check)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.artefact_checks import check_artefacts
 from lwspec.engine.explain import explain
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
-from lwspec.engine.resolve import at_point, points
+from lwspec.engine.resolve import at_point, points, table_at
 from lwspec.engine.spec import Experiment, Latency, Spec, Train
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
@@ -45,7 +46,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     try:
         spec = Spec.model_validate(merged)
     except ValidationError as error:
-        raise SpecErrors(explain(error, merged, source, also=arms)) from None
+        raise SpecErrors(explain(error.errors(), merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
     for check in (_check_names, _check_arm_tables, _check_sweeps):
         check(loaded, arms)
@@ -154,17 +155,35 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
 
 
 def _check_arm_tables(loaded: LoadedSpec, arms: Arms) -> None:
-    """Each arm's table fits the settings that the arm declares."""
+    """Each arm's table, filled by the sweep, fits the settings that the arm declares."""
     for index, experiment in enumerate(loaded.spec.experiment):
         for name in experiment.arms:
-            table = experiment.settings.get(name, {})
-            try:
-                arms[name].settings.model_validate(table)
-            except ValidationError as error:
+            swept = {
+                key.partition(".")[2] for key in experiment.sweep if key.startswith(f"{name}.")
+            }
+            table, findings = _unfit(experiment, arms[name])
+            # What is wrong with a swept value is said where the value stands.
+            own = [found for found in findings if not found["loc"] or found["loc"][0] not in swept]
+            if own:
                 at: Loc = ("experiment", index, name)
-                raise SpecErrors(
-                    explain(error, table, loaded.source, at, arms[name].settings)
-                ) from None
+                raise SpecErrors(explain(own, table, loaded.source, at, arms[name].settings))
+
+
+def _unfit(
+    experiment: Experiment, arm: ArmDeclaration
+) -> tuple[Mapping[str, Any], Sequence[ErrorDetails]]:
+    """An arm's table at its first point and what is wrong with it; nothing if any point fits."""
+    first: tuple[Mapping[str, Any], Sequence[ErrorDetails]] | None = None
+    for point in points(experiment):
+        table = table_at(experiment, arm, point)
+        try:
+            arm.settings.model_validate(table)
+        except ValidationError as error:
+            first = first or (table, error.errors())
+        else:
+            return table, ()
+    assert first is not None, "there is at least one point"
+    return first
 
 
 def _check_sweeps(loaded: LoadedSpec, arms: Arms) -> None:

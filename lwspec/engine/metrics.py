@@ -18,6 +18,8 @@ class Metric:
     """Whether a timing records it, and not a test."""
     lower: bool = False
     """Whether less of it is better."""
+    kinds: tuple[str, ...] = ("classification", "generation")
+    """The kinds of task on which it is recorded."""
 
     @property
     def title(self) -> str:
@@ -37,16 +39,18 @@ def _latency() -> dict[str, Metric]:
     }
 
 
+_LABELS, _TEXT = ("classification",), ("generation",)
+
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", 100.0, True, "per cent"),
-    "macro_f1": Metric("macro F1", 100.0, False, "per cent"),
-    "strict_accuracy": Metric("strict accuracy", 100.0, True, "per cent"),
+    "accuracy": Metric("accuracy", 100.0, True, "per cent", kinds=_LABELS),
+    "macro_f1": Metric("macro F1", 100.0, False, "per cent", kinds=_LABELS),
+    "strict_accuracy": Metric("strict accuracy", 100.0, True, "per cent", kinds=_LABELS),
     "unparsed_rate": Metric("unparsed", 100.0, True, "per cent", lower=True),
-    "exact_match": Metric("exact match", 100.0, True, "per cent"),
-    "token_f1": Metric("token F1", 100.0, False, "per cent"),
-    "rouge1": Metric("ROUGE-1", 100.0, False, "per cent"),
-    "rouge2": Metric("ROUGE-2", 100.0, False, "per cent"),
-    "rougeL": Metric("ROUGE-L", 100.0, False, "per cent"),
+    "exact_match": Metric("exact match", 100.0, True, "per cent", kinds=_TEXT),
+    "token_f1": Metric("token F1", 100.0, False, "per cent", kinds=_TEXT),
+    "rouge1": Metric("ROUGE-1", 100.0, False, "per cent", kinds=_TEXT),
+    "rouge2": Metric("ROUGE-2", 100.0, False, "per cent", kinds=_TEXT),
+    "rougeL": Metric("ROUGE-L", 100.0, False, "per cent", kinds=_TEXT),
     "message_bytes": Metric("bytes", unit="bytes of a message", lower=True),
     **_latency(),
     "items_per_s": Metric("items/s", unit="items a second", timed=True),

@@ -47,10 +47,18 @@ class Resolved:
     latency: Latency | None
 
 
+def table_at(
+    experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arm's own table with a sweep point's values in their places."""
+    owned = {key.partition("."): value for key, value in point.items()}
+    swept = {field: value for (owner, _, field), value in owned.items() if owner == arm.name}
+    return {**experiment.settings.get(arm.name, {}), **swept}
+
+
 def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, Any]) -> Resolved:
     """The experiment's settings with a sweep point's values in their places."""
     tables: dict[str, dict[str, Any]] = {
-        arm.name: dict(experiment.settings.get(arm.name, {})),
         "train": experiment.train.model_dump(exclude_unset=True),
         "latency": experiment.latency.model_dump() if experiment.latency else {},
     }
@@ -59,7 +67,7 @@ def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, An
         if owner in tables:
             tables[owner][field] = value
     return Resolved(
-        arm.settings.model_validate(tables[arm.name]),
+        arm.settings.model_validate(table_at(experiment, arm, point)),
         Train.model_validate(tables["train"]),
         Latency.model_validate(tables["latency"]) if experiment.latency else None,
     )

@@ -6,15 +6,19 @@ Unknown keys are errors and nothing is coerced. What an arm may be set to is dec
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
-from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds
+from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, file_stem
 from lwspec.engine.retry import Retries
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
+
+_NOT_EVERYWHERE = re.compile(r"[^A-Za-z0-9_.+-]+")
+"""What some LaTeX, or a command line, does not take in the name of a file."""
 
 
 class Budget(Frozen):
@@ -153,3 +157,8 @@ class Spec(Frozen):
     claim: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
     statistics: Statistics = Statistics()
     paper: Paper | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name of the paper's own files, which every LaTeX and command line takes."""
+        return file_stem(self.name, _NOT_EVERYWHERE).strip("-") or "paper"

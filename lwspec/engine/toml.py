@@ -64,6 +64,15 @@ class Source:
                 return shared
         return place
 
+    def called(self, loc: Sequence[str | int]) -> str:
+        """A table or list as people call it: an experiment by its name, not by its number."""
+        if len(loc) > 1 and isinstance(loc[1], int):
+            items = tomllib.loads(self.text).get(str(loc[0]))
+            item = items[loc[1]] if isinstance(items, list) and loc[1] < len(items) else None
+            name = item.get("name") if isinstance(item, dict) else None
+            loc = (f"{loc[0]} {name!r}" if name else f"{loc[0]} {loc[1] + 1}", *loc[2:])
+        return ".".join(str(part) for part in loc if isinstance(part, str))
+
 
 def _document(root: Node) -> Iterator[tuple[Loc, Node]]:
     counts: dict[Loc, int] = {}

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lwspec.engine.artefacts import Claim
-from lwspec.engine.metrics import METRICS
+from lwspec.engine.metrics import METRICS, Metric
 from lwspec.engine.plan import Plan
 from lwspec.report.numbers import Numbers
 from lwspec.report.refs import Pair
 from lwspec.report.statistics.spread import LEVEL, Spread
-from lwspec.report.statistics.tests import LEAST_SEEDS, holm
+from lwspec.report.statistics.tests import LEAST_SEEDS, holm, most_apart, p_alike
 from lwspec.report.tables.entries import SIGNIFICANT, Entry, TableData
 from lwspec.report.tables.layout import Layout, Place
 
@@ -39,6 +39,16 @@ class Held:
     high: float
     p: float
     n: str
+    alike: bool = False
+    """Whether both sides score every item alike, which leaves no spread for a t test."""
+
+    @property
+    def said(self) -> str:
+        """Both sides with their values."""
+        right = f"{self.right:.1f}"
+        if not isinstance(self.pair.right, float):
+            right = f"{self.pair.right_name} {right}"
+        return f"{self.pair.left_name} {self.left:.1f} against {right}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,13 @@ class Judged:
         margin = f" from {self.claim.margin:g}" if self.claim.margin else ""
         kind = "two one-sided t tests" if relation == "within" else f"t test of the {what}{margin}"
         n = "; ".join(dict.fromkeys(held.n for held in self.held))
-        return f"By {kind} over seeds and items, {n}, corrected over the claims by Holm's method."
+        by = f"{kind} over seeds and items"
+        alike = {held.alike for held in self.held}
+        if alike == {True}:
+            by = "an exact test over items, which all score alike"
+        elif True in alike:
+            by += ", where all items score alike by an exact test"
+        return f"By {by}, {n}, corrected over the claims by Holm's method."
 
 
 def judge(
@@ -138,7 +154,12 @@ def _hold(claim: Claim, pair: Pair, sides: Sequence[Entry], numbers: Numbers) ->
         return None if p is None else Held(pair, left, right, left / right, *ends, p, n)
     found = None
     if len(sides) == 2 and sides[0].metric == sides[1].metric:
-        found = numbers.spread(sides[0].group, sides[1].group, sides[0].metric)
+        of = (sides[0].group, sides[1].group, sides[0].metric)
+        items = numbers.alike(*of)
+        if items is not None:
+            same = Held(pair, left, right, 0.0, 0.0, 0.0, 1.0, n, alike=True)
+            return _hold_alike(claim, same, METRICS[sides[0].metric], items)
+        found = numbers.spread(*of)
     gap, spread = found or (left - right, sum((e.spread for e in estimates), Spread(())))
     if claim.relation == "above":
         p = _above(gap, claim.margin, spread)
@@ -149,6 +170,18 @@ def _hold(claim: Claim, pair: Pair, sides: Sequence[Entry], numbers: Numbers) ->
         p = None if None in ends_p else max(one for one in ends_p if one is not None)
     half = spread.half(LEVEL)
     return None if p is None else Held(pair, left, right, gap, gap - half, gap + half, p, n)
+
+
+def _hold_alike(claim: Claim, held: Held, metric: Metric, items: int) -> Held | None:
+    """Test two sides that score every item alike: neither lies above, and how close they are.
+
+    That is known only of scores with a least and a most.
+    """
+    if metric.unit != "per cent":
+        return None if claim.relation == "within" else held
+    apart = metric.factor * most_apart(items)
+    p = p_alike(items, claim.margin / metric.factor) if claim.relation == "within" else 1.0
+    return replace(held, low=-apart, high=apart, p=p)
 
 
 def _above(gap: float, least: float, spread: Spread) -> float | None:

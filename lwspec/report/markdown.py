@@ -29,9 +29,6 @@ def _claims(claims: Sequence[Judged]) -> Iterator[str]:
         p = f", {judged.p_text}" if judged.p_text else ""
         yield f"- **{judged.claim.name}**: {judged.verdict.value}{p}. {judged.text} {judged.test}"
         for held in judged.held:
-            yield (
-                f"  - {held.pair.left_name} {held.left:.1f} against {held.pair.right_name} "
-                f"{held.right:.1f}: {held.gap:.1f} [{held.low:.1f}, {held.high:.1f}]"
-            )
+            yield f"  - {held.said}: {held.gap:.1f} [{held.low:.1f}, {held.high:.1f}]"
     if claims:
         yield ""

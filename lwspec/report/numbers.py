@@ -23,7 +23,7 @@ from lwspec.engine.plan import Plan
 from lwspec.engine.runfolder import read_json, sha256_of, write_json
 from lwspec.report import statistics
 from lwspec.report.query import Group, Output, Results, file_of
-from lwspec.report.statistics.choose import Items, Measured, compare, difference, estimate
+from lwspec.report.statistics.choose import Items, Measured, alike, compare, difference, estimate
 from lwspec.report.statistics.intervals import Estimate
 from lwspec.report.statistics.spread import Spread
 from lwspec.report.statistics.tests import Comparison
@@ -95,6 +95,10 @@ class Numbers:
         """
         sides = self._measured(one, metric), self._measured(other, metric)
         return difference(*sides, METRICS[metric].factor)
+
+    def alike(self, one: Group, other: Group, metric: str) -> int | None:
+        """How many common items two groups score alike in all of their runs; None if not all."""
+        return alike(self._measured(one, metric), self._measured(other, metric))
 
     def save(self) -> None:
         """Remember what was computed."""

@@ -39,10 +39,9 @@ def entry_names(layouts: Sequence[Layout]) -> dict[str, At]:
     for layout in layouts:
         table = layout.table
         for row, column in layout.slots:
-            path = (table.path or "").removesuffix(".tex").removeprefix("tables/")
+            path = layout.path.removesuffix(".tex").removeprefix("tables/")
             for home in (table.name, path):
-                if home:
-                    names[f"{home}:{row}/{column}"] = (layout, (row, column))
+                names[f"{home}:{row}/{column}"] = (layout, (row, column))
     return names
 
 

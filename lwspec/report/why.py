@@ -13,31 +13,32 @@ from lwspec.errors import UsageError, nearest
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content
 from lwspec.report.evidence import Evidence, attempt_lines
-from lwspec.report.paper.latex import macro_name
-from lwspec.report.paper.macros import macros
-from lwspec.report.query import Results, file_of
+from lwspec.report.paper.macros import Macro, macros
+from lwspec.report.query import Results, file_of, groups
 from lwspec.report.refs import At, entry_names, name_of, pairs_of, resolve
 from lwspec.report.tables.entries import Entry
+from lwspec.report.tables.layout import Layout
 from lwspec.report.tables.plain import test_row
 
 
 def explain(ref: str, content: Content, runs: Path) -> dict[str, Any]:
-    """The chain behind a table entry, a macro, a claim or a job.
+    """The chain behind whatever the other verbs name: an entry, a macro or placeholder, a claim,
+    a table, a figure or a job.
 
-    Raises UsageError for an unknown one.
+    Raises UsageError for what is none of these.
     """
     plan, results, evidence = content.plan, content.results, content.evidence
-    job = _job(ref, plan)
-    if job is not None:
-        return {"ref": ref, "jobs": _chain([job], plan, results, evidence, runs)}
     layouts = [data.layout for data in content.tables]
-    named = {m.name: m for m in macros(plan, layouts, pairs_of(plan, layouts)) if m.name}
-    named |= {judged.claim.name: named[_claim_macro(judged)] for judged in content.claims}
-    macro = named.get(ref.removeprefix("\\"))
+    named = _named(plan, layouts)
+    bare = ref.removeprefix(r"\VAR{").removesuffix("}") if ref.startswith(r"\VAR{") else ref
+    macro = named.get(bare.removeprefix("\\"))
+    if macro is None and (jobs := _jobs(ref, plan) or _artefact(ref, content)):
+        return {"ref": ref, "jobs": _chain(jobs, plan, results, evidence, runs)}
     if macro is None and ":" not in ref:
+        titles = [title for job in plan.expansion.jobs.values() for title in _titles(job)]
         raise UsageError(
-            f"{ref} is no table entry, macro, claim or job of this spec",
-            nearest=nearest(ref.removeprefix("\\"), named),
+            f"{ref} is no table entry, macro, claim, table, figure or job of this spec",
+            nearest=nearest(bare.removeprefix("\\"), [*named, *titles]),
             remedy=f"lwspec why {next(iter(entry_names(layouts)), 'TABLE:ROW/COLUMN')}",
         )
     entries = resolve(ref, layouts) if macro is None else list(macro.entries)
@@ -52,8 +53,34 @@ def explain(ref: str, content: Content, runs: Path) -> dict[str, Any]:
     return {"ref": ref, **_number(entries[0], found[0], content), **chain}
 
 
-def _claim_macro(judged: Judged) -> str:
-    return macro_name("claim", judged.claim.name)
+def _named(plan: Plan, layouts: Sequence[Layout]) -> dict[str, Macro]:
+    """Every macro, placeholder and claim by its name."""
+    made = macros(plan, layouts, pairs_of(plan, layouts))
+    claims = {macro.claim: macro for macro in made if macro.claim}
+    return claims | {name: m for m in made for name in (m.placeholder, m.name) if name}
+
+
+def _titles(job: Job) -> tuple[str, str]:
+    """What a job is called beside its id."""
+    return f"{job.kind} {job.label}", job.label
+
+
+def _artefact(ref: str, content: Content) -> list[Job]:
+    """The measurements behind a whole table or figure, by its name or file."""
+    cells = [
+        cell
+        for data in content.tables
+        if ref in (data.layout.table.name, *data.layout.table.files)
+        for slot in data.layout.slots.values()
+        for cell in slot.group.cells
+    ] or [
+        cell
+        for shown in content.figures
+        if ref in (shown.figure.name, *shown.figure.files)
+        for group in groups(content.plan, shown.figure.experiments)
+        for cell in group.cells
+    ]
+    return [content.plan.expansion.jobs[id] for id in dict.fromkeys(c.evaluate for c in cells)]
 
 
 def _entry(at: At, content: Content) -> Entry:
@@ -88,17 +115,16 @@ def _said(judged: Judged, plan: Plan) -> dict[str, Any]:
         "verdict": f"{judged.verdict.value} {judged.p_text}".strip(),
         "text": judged.text,
         "test": judged.test,
-        "held": "; ".join(
-            f"{held.pair.left_name} {held.left:.1f} against {held.pair.right_name} {held.right:.1f}"
-            for held in judged.held
-        ),
+        "held": "; ".join(held.said for held in judged.held),
         "spec": plan.loaded.source.where(("claim", names.index(judged.claim.name))),
     }
 
 
-def _job(ref: str, plan: Plan) -> Job | None:
-    found = [job for job in plan.expansion.jobs.values() if len(ref) > 7 and job.id.startswith(ref)]
-    return found[0] if len(found) == 1 else None
+def _jobs(ref: str, plan: Plan) -> list[Job]:
+    """The job that an id begins like, or those of a label, with its kind or without."""
+    jobs = plan.expansion.jobs.values()
+    found = [job for job in jobs if len(ref) > 7 and job.id.startswith(ref)]
+    return found if len(found) == 1 else [job for job in jobs if ref in _titles(job)]
 
 
 def _evaluations(entry: Entry, plan: Plan) -> list[Job]:
@@ -121,7 +147,7 @@ def _chain(
     def visit(job: Job) -> None:
         if job.id in seen:
             return
-        seen[job.id] = _describe(job, results, evidence, runs)
+        seen[job.id] = _describe(job, plan, results, evidence, runs)
         for source in job.inputs.values():
             visit(plan.expansion.jobs[source])
 
@@ -130,11 +156,14 @@ def _chain(
     return list(seen.values())
 
 
-def _describe(job: Job, results: Results, evidence: Evidence, runs: Path) -> dict[str, Any]:
+def _describe(
+    job: Job, plan: Plan, results: Results, evidence: Evidence, runs: Path
+) -> dict[str, Any]:
     outputs = results.outputs.get(job.id, {})
     made: Mapping[str, Any] = {
-        f"attempt {number}": dict(attempt_lines(evidence.attempts[job.id, number]))
-        for number in evidence.makers.get(job.id, ())
+        f"attempt {number}": {"outcome": _outcome(row), **dict(attempt_lines(row))}
+        for (of, number), row in sorted(evidence.attempts.items(), key=lambda each: each[0])
+        if of == job.id
     }
     files = {
         str(file_of(runs, output, name)): sha
@@ -145,9 +174,16 @@ def _describe(job: Job, results: Results, evidence: Evidence, runs: Path) -> dic
         "job": job.id,
         "kind": job.kind,
         "label": job.label,
+        "state": plan.states[job.id],
         "metrics": {
             name: dict(output.metrics) for name, output in outputs.items() if output.metrics
         },
         "attempts": made,
         "files": files,
     }
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    """How an attempt ended, and what it said of that."""
+    ended = row["outcome"] or "no end recorded"
+    return f"{ended}: {row['message'].strip()}" if row["message"] else str(ended)

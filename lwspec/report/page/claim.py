@@ -19,9 +19,9 @@ class Side:
     """A number that a claim holds against another."""
 
     name: str
+    """Empty, like the link, for a number that the spec states."""
     text: str
     link: str
-    """Empty for a number that the spec states."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,11 @@ def _held(held: Held, content: Content, behind: Behind) -> HeldPair:
     shown = f"{held.pair.left_name} and {held.pair.right_name}"
     return HeldPair(
         Side(held.pair.left_name, f"{held.left:.1f}", links[0]),
-        Side(held.pair.right_name, f"{held.right:.1f}", links[1] if len(links) > 1 else ""),
+        Side(
+            "" if isinstance(right, float) else held.pair.right_name,
+            f"{held.right:.1f}",
+            links[1] if len(links) > 1 else "",
+        ),
         f"{held.gap:.1f}",
         f"[{held.low:.1f}, {held.high:.1f}]",
         p_text(held.p),

@@ -112,10 +112,9 @@ def _cell(data: TableData, place: Place, results: Results, behind: Behind) -> Ce
     if entry is None:
         return Cell(OUTSIDE, "", "", "", False, False)
     interval = f"[{', '.join(entry.interval)}]" if entry.interval else ""
-    some = f"{entry.finished} of {entry.planned}" if entry.missing else ""
     return Cell(
         entry.text,
-        " ".join(filter(None, [interval, some])),
+        " ".join(filter(None, [interval, entry.some])),
         entry.metric,
         link_entry(data, place, results, behind) if entry.estimate else "",
         data.better(place),

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lwspec.engine.plan import Plan
-from lwspec.errors import nearest
-from lwspec.report.content import make_content
+from lwspec.report.content import Content, make_content
 from lwspec.report.evidence import NO_EVIDENCE
 from lwspec.report.numbers import Numbers
-from lwspec.report.paper.contract import NUMBERS, Complaint, unfilled, unused
+from lwspec.report.paper.contract import (
+    NUMBERS,
+    Complaint,
+    Said,
+    fill_known,
+    said_by_spec,
+    unsaid,
+    unused,
+)
+from lwspec.report.paper.latex import escape
 from lwspec.report.paper.macros import macros, values
-from lwspec.report.paper.template import fill, unknown_names
+from lwspec.report.paper.template import Filled
 from lwspec.report.paper.words import words
 from lwspec.report.query import Results
 from lwspec.report.refs import pairs_of
+from lwspec.report.tables.caption import caption
+from lwspec.report.tables.latex import latex_table
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a plan's paper asks for in vain, and the experiments of which it shows nothing."""
+    """What a plan's paper asks for in vain, the experiments of which it shows nothing,
+    and the words that it must not use."""
 
     unfilled: tuple[Complaint, ...] = ()
     unused: tuple[str, ...] = ()
+    forbidden: tuple[Complaint, ...] = ()
+    """Words that the spec forbids; whether a claim bears its words out is known after the runs."""
 
 
 def check_paper(plan: Plan, runs: Path) -> Checked:
@@ -35,15 +49,24 @@ def check_paper(plan: Plan, runs: Path) -> Checked:
     if paper is None:
         return Checked()
     template = plan.loaded.source.path.parent / paper.template
-    known = words(content, values(named, content))
     ours = {NUMBERS, *(path for each in content.tables for path in each.layout.table.files)}
     ours |= {shown.path for shown in content.figures}
-    unknown = unknown_names(template, known, ours)
-    complaints = [
-        Complaint(f"{source}:{line}", rf"nothing fills \VAR{{{name}}}", nearest(name, known))
-        for source, line, name in unknown
-    ]
-    # So that what reads files can be seen too, what is unknown stands for nothing.
-    filled = fill(template, "paper.tex", {**known, **{name: "" for *_, name in unknown}}, ours)
-    complaints += unfilled(filled, ours)
-    return Checked(tuple(complaints), tuple(unused(plan, filled, layouts, named)))
+    filled, complaints = fill_known(
+        template, "paper.tex", words(content, values(named, content)), ours
+    )
+    forbidden = _forbidden(content, filled, paper.never)
+    unshown = tuple(unused(plan, filled, layouts, named))
+    return Checked(tuple(complaints), unshown, tuple(forbidden))
+
+
+def _forbidden(content: Content, filled: Filled, never: Sequence[str]) -> list[Complaint]:
+    """Every word that the spec forbids in what the paper is known to say, or may come to say."""
+    plan = content.plan
+    said = said_by_spec(content)
+    for index, claim in enumerate(plan.loaded.spec.claim):
+        for key in ("says", "otherwise"):
+            text = escape(getattr(claim, key))
+            said.append(Said(f"the claim {claim.name!r}", ("claim", index, key), text))
+    texts = {each.layout.path: latex_table(each, caption(each, plan)) for each in content.tables}
+    texts[NUMBERS] = "\n".join(one.text for one in said if one.at[0] == "claim")
+    return unsaid(filled, texts, (), never, said, plan.loaded.source)

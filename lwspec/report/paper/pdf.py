@@ -16,6 +16,10 @@ from lwspec.errors import ReportError, RunFolderError
 
 TIMEOUT_S = 300
 _ENGINES = {"pdflatex": "-pdf", "lualatex": "-lualatex", "xelatex": "-xelatex"}
+_WHOLE_LINES = {"max_print_line": "10000", "error_line": "254", "half_error_line": "238"}
+"""So that TeX breaks no line of what it prints, and cuts little of the one that it cannot read."""
+_ERROR = re.compile(r"^(?:! +|(?P<file>\S[^:\n]*):(?P<line>\d+): )(?P<what>.+)$", re.MULTILINE)
+_READ = re.compile(r"^l\.\d+ (?P<text>.*)$", re.MULTILINE)
 _MAGIC = re.compile(r"^%\s*!TEX\s+(?:TS-)?program\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -63,7 +67,13 @@ def _hash(path: Path) -> str | None:
 def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> set[str]:
     """Compile, and return the files below the paper's folder that were read."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["latexmk", engine, "-interaction=nonstopmode", "-halt-on-error"]
+        command = [
+            "latexmk",
+            engine,
+            "-interaction=nonstopmode",
+            "-halt-on-error",
+            "-file-line-error",
+        ]
         command += ["-usepretex", r"-pretex=\ifdefined\pdftrailerid\pdftrailerid{}\fi"]
         command += ["-no-shell-escape", "-recorder", f"-outdir={scratch}", tex.name]
         try:
@@ -75,7 +85,12 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> set[str]:
                 errors="replace",
                 timeout=TIMEOUT_S,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "SOURCE_DATE_EPOCH": date, "FORCE_SOURCE_DATE": "1"},
+                env={
+                    **os.environ,
+                    "SOURCE_DATE_EPOCH": date,
+                    "FORCE_SOURCE_DATE": "1",
+                    **_WHOLE_LINES,
+                },
             )
         except subprocess.TimeoutExpired:
             raise ReportError(f"LaTeX did not end within {TIMEOUT_S} s", where=str(tex)) from None
@@ -83,7 +98,7 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> set[str]:
         log.unlink(missing_ok=True)
         if done.returncode or not made.exists():
             log.write_text(done.stdout, encoding="utf-8")
-            raise _complaint(done.stdout, log)
+            raise _complaint(done.stdout, tex, log)
         shutil.copy(made, pdf)
         return _read(made.with_suffix(".fls"), tex.parent)
 
@@ -108,10 +123,16 @@ def _engine(tex: Path) -> str:
     return _ENGINES[named[1].lower()]
 
 
-def _complaint(printed: str, log: Path) -> ReportError:
-    errors = [line for line in printed.splitlines() if line.startswith("!")]
-    first = errors[0] if errors else "see the log"
-    remedy = None
-    if "Unicode character" in first:
+def _complaint(printed: str, tex: Path, log: Path) -> ReportError:
+    """LaTeX's first error: in which file and line, and what it had read of that line."""
+    errors = list(_ERROR.finditer(printed))
+    what, where, remedy = "see the log", str(log), f"mend the template; LaTeX's log is {log}"
+    if errors:
+        what = " ".join(errors[0]["what"].split()).rstrip(" .")
+    if errors and errors[0]["file"] and (read := _READ.search(printed, errors[0].end())):
+        what += f" after `{read['text'].strip()[-60:]}`"
+    if placed := next((error for error in errors if error["file"]), None):
+        where = f"{os.path.normpath(tex.parent / placed['file'])}:{placed['line']}"
+    if "Unicode character" in what:
         remedy = "put `% !TEX program = lualatex` and a font that has it into the template"
-    return ReportError(f"LaTeX failed: {first}", where=str(log), remedy=remedy)
+    return ReportError(f"LaTeX failed: {what}", where=where, remedy=remedy)

@@ -21,6 +21,7 @@ _COMMAND = re.compile(
     r"|\\(?P<bare>input)\s+(?P<name>[^\s{}\\]+)"
 )
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
+_LISTS = ("bibliography", "usepackage")
 ENDINGS: Mapping[str, Sequence[str]] = {
     "input": ("", ".tex"),
     "include": (".tex", ""),
@@ -70,7 +71,7 @@ class Part:
                 bare.count("\n", 0, match.start()) + 1,
             )
             for match in _COMMAND.finditer(bare)
-            for name in (match["names"] or match["name"]).split(",")
+            for name in _names(match)
         ]
 
 
@@ -81,6 +82,13 @@ class Filled:
     parts: tuple[Part, ...]
     beside: Mapping[str, Path]
     """Graphics, bibliographies and styles: path below the paper's folder to the file."""
+
+
+def _names(match: re.Match[str]) -> list[str]:
+    """The files of a command: several only where LaTeX takes a list."""
+    if match["command"] in _LISTS:
+        return str(match["names"]).split(",")
+    return [match["names"] or match["name"]]
 
 
 def without_comments(text: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +12,14 @@ from lwspec.errors import ReportError
 from lwspec.report.content import Content, FigureData
 from lwspec.report.figures.draw import draw, draw_missing
 from lwspec.report.markdown import results_md
-from lwspec.report.paper.contract import NUMBERS, Complaint, unfilled, unsaid
+from lwspec.report.paper.contract import NUMBERS, Complaint, fill_known, said_by_spec, unsaid
 from lwspec.report.paper.macros import macros, numbers_tex, values
-from lwspec.report.paper.template import Filled, fill
+from lwspec.report.paper.template import Filled
 from lwspec.report.paper.words import words
 from lwspec.report.refs import pairs_of
 from lwspec.report.tables.caption import caption
 from lwspec.report.tables.latex import latex_table
 from lwspec.report.tables.plain import csv_table, csv_tests
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]+")
-"""What some LaTeX does not take in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +43,9 @@ def write_paper(content: Content, folder: Path) -> Written:
     if plan.loaded.spec.paper is not None:
         template = plan.loaded.source.path.parent / plan.loaded.spec.paper.template
         artefacts = {*texts, *(shown.path for shown in content.figures)}
-        goes_to = f"{_UNSAFE.sub('-', plan.loaded.spec.name).strip('-') or 'paper'}.tex"
-        filled = fill(template, goes_to, words(content, numbers), artefacts)
-        _refuse(filled, texts, artefacts, content, plan.loaded.spec.paper)
+        goes_to = f"{plan.loaded.spec.stem}.tex"
+        filled, complaints = fill_known(template, goes_to, words(content, numbers), artefacts)
+        _refuse([*complaints, *_unsaid(filled, texts, content, plan.loaded.spec.paper)])
         texts |= _parts(filled, folder)
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -74,22 +70,20 @@ def _tables(content: Content) -> dict[str, str]:
     return texts
 
 
-def _refuse(
-    filled: Filled,
-    texts: Mapping[str, str],
-    artefacts: Collection[str],
-    content: Content,
-    paper: Paper,
-) -> None:
-    said = {path: text for path, text in texts.items() if path.endswith(".tex")}
-    complaints: Sequence[Complaint] = [
-        *unfilled(filled, artefacts),
-        *unsaid(filled, said, content.claims, paper.never),
-    ]
+def _unsaid(
+    filled: Filled, texts: Mapping[str, str], content: Content, paper: Paper
+) -> list[Complaint]:
+    latex = {path: text for path, text in texts.items() if path.endswith(".tex")}
+    said, spec = said_by_spec(content), content.plan.loaded.source
+    return unsaid(filled, latex, content.claims, paper.never, said, spec)
+
+
+def _refuse(complaints: Sequence[Complaint]) -> None:
     if complaints:
         raise ReportError(
             "the paper and the records disagree\n" + "\n".join(f"  {each}" for each in complaints),
-            remedy="mend the template or the spec; lwspec plan says this before anything runs",
+            remedy="mend the template or the spec; before anything runs, lwspec plan says what "
+            "nothing fills and where words of [paper] never stand",
         )
 
 

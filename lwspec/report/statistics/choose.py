@@ -109,6 +109,15 @@ def difference(one: Measured, other: Measured, factor: float) -> tuple[float, Sp
     return gap * factor, spread_of([first, second]).scaled(factor * factor)
 
 
+def alike(one: Measured, other: Measured) -> int | None:
+    """How many common items both score alike in all of their runs; None where one differs."""
+    if one.items is None or other.items is None:
+        return None
+    first, second = common(one.items, other.items)
+    same = bool((first == first[0]).all() and (second == first[0]).all())
+    return first.shape[1] if same and first.shape[1] > 1 else None
+
+
 def common(one: Items, other: Items) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
     """Both arms' scores of the items that they share, in one order."""
     if one.names == other.names:

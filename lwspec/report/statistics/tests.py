@@ -79,6 +79,20 @@ def mid_p(b: int, c: int) -> float:
     return 2 * float(special.bdtr(few, all_, 0.5)) - point
 
 
+def p_alike(n: int, margin: float) -> float:
+    """The p-value of two arms that score n items alike, for their means to lie `margin` apart.
+
+    Of such arms, with scores between 0 and 1, an item differs with at least that probability:
+    that none of n does is at most this likely.
+    """
+    return max(0.0, 1.0 - margin) ** n
+
+
+def most_apart(n: int) -> float:
+    """How far apart the means of two arms may lie that score n items alike, at 95% confidence."""
+    return 1.0 - float((1.0 - LEVEL) ** (1.0 / n))
+
+
 def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
     """Two single runs' scores [items] compared over resampled items.
 

@@ -53,9 +53,7 @@ def caption(data: TableData, plan: Plan) -> str:
         )
     if any(entry.subset for entry in present):
         notes.append("\u2020 A declared subset of the test split.")
-    missing = len({job for entry in present for job in entry.missing})
-    if missing:
-        notes.append(f"\u201c{NOT_RUN}\u201d: not finished yet, {missing} in all.")
+    notes += _missing_notes(present)
     if any(entry.text == PLANNED for entry in present):
         notes.append(f"\u201c{PLANNED}\u201d: priced, and not meant to be run yet.")
     if any(entry.text == UNDEFINED for entry in present):
@@ -63,6 +61,26 @@ def caption(data: TableData, plan: Plan) -> str:
     if len(present) < len(data.layout.rows) * len(data.layout.columns):
         notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
     return " ".join([data.layout.table.caption, *notes]).strip()
+
+
+def _missing_notes(present: Sequence[Entry]) -> list[str]:
+    """What is missing where nothing has finished, and where some of the runs have."""
+    empty = {job for entry in present if entry.estimate is None for job in entry.missing}
+    partly = [entry for entry in present if entry.estimate is not None and entry.missing]
+    notes = []
+    if empty:
+        notes.append(f"\u201c{NOT_RUN}\u201d: not finished yet, {_runs(len(empty))} in all.")
+    if partly:
+        counts = dict.fromkeys(f"\u201c{entry.some}\u201d" for entry in partly)
+        lacking = len({job for entry in partly for job in entry.missing})
+        notes.append(
+            f"{', '.join(counts)}: finished of the runs that are planned, {_runs(lacking)} missing."
+        )
+    return notes
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _interval_notes(data: TableData) -> list[str]:
@@ -100,9 +118,15 @@ def _pairs(data: TableData, plan: Plan) -> list[str]:
 
 
 def _unit_notes(data: TableData) -> list[str]:
+    """The unit, and the one metric where neither the spec's caption nor a column names it."""
     units = {METRICS[metric].unit for metric in data.layout.table.metric}
     if len(units) == 1:
-        return [f"In {unit}." for unit in units]
+        (unit,) = units
+        heading = METRICS[data.layout.table.metric[0]].heading
+        said = f"{data.layout.table.caption} {unit}".lower()
+        if len(data.layout.table.metric) > 1 or heading.lower() in said:
+            return [f"In {unit}."]
+        return [f"{heading[0].upper()}{heading[1:]}, in {unit}."]
     by_unit: dict[str, list[str]] = {}
     for metric in data.layout.table.metric:
         by_unit.setdefault(METRICS[metric].unit, []).append(METRICS[metric].heading)

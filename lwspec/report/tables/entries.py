@@ -52,6 +52,12 @@ class Entry:
         return NOT_RUN if self.missing else UNDEFINED
 
     @property
+    def some(self) -> str:
+        """How many of its runs it rests on, where that is only some."""
+        partly = self.estimate is not None and self.missing
+        return f"{self.finished} of {self.planned}" if partly else ""
+
+    @property
     def interval(self) -> tuple[str, str] | None:
         """The interval's ends as they are printed."""
         if self.estimate is None or self.estimate.low is None or self.estimate.high is None:

@@ -40,12 +40,7 @@ def latex_table(data: TableData, caption: str) -> str:
 def _width(column: str, data: TableData) -> int:
     """Two where anything stands beside the numbers of a column, else one."""
     entries = [entry for (_, at), entry in data.entries.items() if at == column]
-    return 2 if any(entry.interval or entry.subset or _some(entry) for entry in entries) else 1
-
-
-def _some(entry: Entry) -> str:
-    """How many of its runs an entry rests on, where that is only some."""
-    return f"{entry.finished} of {entry.planned}" if entry.estimate and entry.missing else ""
+    return 2 if any(entry.interval or entry.subset or entry.some for entry in entries) else 1
 
 
 def _spanned(text: str, width: int) -> str:
@@ -83,5 +78,5 @@ def _entry(entry: Entry | None, width: int, *, bold: bool) -> str:
         return number
     mark = r"$^\dagger$" if entry.subset else ""
     interval = f"[{', '.join(entry.interval)}]" if entry.interval else ""
-    beside = " ".join(filter(None, (interval, _some(entry))))
+    beside = " ".join(filter(None, (interval, entry.some)))
     return rf"{number} & {mark}{{\scriptsize {beside}}}" if beside else f"{number} & {mark}"

@@ -57,7 +57,7 @@ def _entry(entry: Entry | None, *, bold: bool) -> str:
         return OUTSIDE
     number = f"**{entry.text}**" if bold else entry.text
     interval = f" [{', '.join(entry.interval)}]" if entry.interval else ""
-    some = f" {entry.finished} of {entry.planned}" if entry.missing and entry.estimate else ""
+    some = f" {entry.some}" if entry.some else ""
     return f"{number}{interval}{some}" + ("\u2020" if entry.subset else "")
 
 
