@@ -46,7 +46,7 @@ def _check_fields(loaded: LoadedSpec, index: int, claim: Claim) -> None:
     """A claim's sentences name numbers that it has; the one without runs has none."""
     fields = [f"{{{field}}}" for field in CLAIM_FIELDS]
     for key, valid in (("says", fields), ("otherwise", fields), ("untested", [])):
-        for found in re.findall(r"\{[^{}]*\}", getattr(claim, key)):
+        for found in re.findall(r"\{\w+\}", getattr(claim, key)):
             if found not in valid:
                 loaded.fail(
                     ("claim", index, key),
