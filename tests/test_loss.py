@@ -12,8 +12,9 @@ from conftest import Project
 from torch.nn import functional
 
 from lwspec.kernels.batches import RowsAtOnce, by_length
-from lwspec.kernels.loss import Counts, batch_loss, supervised
+from lwspec.kernels.loss import Counts, supervised
 from lwspec.kernels.reader import Reader
+from lwspec.kernels.receiver_pass import Ask, gradients, losses
 
 PLAIN = {
     "supervised_tokens": None,
@@ -41,13 +42,13 @@ def logits_after(reader: Reader, prompt: list[int], answer: list[int]) -> torch.
 def test_every_term_is_what_its_formula_says(reader: Reader) -> None:
     train = {**PLAIN, "first_token_weight": 0.5, "distillation": 3.0}
     asked, teachers = prompts(reader), [[reader.encode(f"Text: {n}")] for n in range(4)]
-    whole, plain = batch_loss(reader, asked, ANSWERS, Counts(11, 4), train, teachers)
+    ((whole, plain),) = losses([Ask(reader, asked, ANSWERS, Counts(11, 4), train, teachers, 4)])
     entropies, firsts, divergences = [], [], []
     for (prompt,), (teacher,), answer in zip(asked, teachers, ANSWERS, strict=True):
         student_TV = logits_after(reader, prompt, answer)
-        losses = functional.cross_entropy(student_TV, torch.tensor(answer), reduction="none")
-        entropies += losses.tolist()
-        firsts.append(float(losses[0]))
+        nats = functional.cross_entropy(student_TV, torch.tensor(answer), reduction="none")
+        entropies += nats.tolist()
+        firsts.append(float(nats[0]))
         p = (logits_after(reader, teacher, answer) / 2.0).softmax(-1)
         q = (student_TV / 2.0).softmax(-1)
         divergences += (p * (p / q).log()).sum(-1).tolist()
@@ -59,28 +60,16 @@ def test_every_term_is_what_its_formula_says(reader: Reader) -> None:
 
 def test_a_batch_in_parts_has_the_loss_and_gradient_of_the_whole(reader: Reader) -> None:
     train = {**PLAIN, "first_token_weight": 0.5, "distillation": 1.0}
-    texts, gradients, losses = prompts(reader), [], []
+    texts, found, total = prompts(reader), [], []
     start = torch.randn(4, 3, reader.width, generator=torch.Generator().manual_seed(0))
     for size in (4, 3, 1):
-        soft, total = start.clone().requires_grad_(), 0.0
-        for first in range(0, 4, size):
-            rows = range(first, min(first + size, 4))
-            loss, _ = batch_loss(
-                reader,
-                [[*texts[row], soft[row]] for row in rows],
-                [ANSWERS[row] for row in rows],
-                Counts(11, 4),
-                train,
-                [texts[row] for row in rows],
-            )
-            loss.backward()
-            total += float(loss.detach())
-        losses.append(total)
-        gradients.append(soft.grad)
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    assert losses[2] == pytest.approx(losses[0], rel=1e-5)
-    for gradient in gradients[1:]:
-        torch.testing.assert_close(gradient, gradients[0], atol=1e-6, rtol=1e-4)
+        soft = [row.clone().requires_grad_() for row in start]
+        asked = [[*text, row] for text, row in zip(texts, soft, strict=True)]
+        total += gradients([Ask(reader, asked, ANSWERS, Counts(11, 4), train, texts, size)])
+        found.append(torch.stack([row.grad for row in soft]))
+    assert total[1:] == pytest.approx([total[0]] * 2, rel=1e-5)
+    for gradient in found[1:]:
+        torch.testing.assert_close(gradient, found[0], atol=1e-6, rtol=1e-4)
 
 
 def test_only_the_first_tokens_are_learnt_where_so_asked() -> None:
@@ -164,7 +153,7 @@ def test_a_fit_in_parts_ends_with_the_weights_of_one_in_whole(
 
     monkeypatch.setattr(Reader, "answer_logits", scarce)
     threads = torch.get_num_threads()
-    assert run.run_job(run.JobFolder(folder), StopFlag())
+    assert run.run_jobs([run.JobFolder(folder)], StopFlag())
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
     (again,) = fits(project).values()
@@ -175,7 +164,7 @@ def test_a_fit_in_parts_ends_with_the_weights_of_one_in_whole(
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, atol=1e-3, rtol=1e-2)
     events = (folder / "attempt-1/events.jsonl").read_text()
-    assert events.count("fewer_rows_at_once") == 2
+    assert events.count("fewer_rows_at_once") == 1
 
 
 OPTION = """

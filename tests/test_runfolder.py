@@ -71,9 +71,9 @@ def test_a_grant_forgets_attempts_before_it_even_those_that_never_said_when_they
         folder.path / "job.json", {"granted_at": time.time() - 10, "allowance_s": 60.0, "charge": 1}
     )
     silent, told = folder.begin_attempt(), folder.begin_attempt()
-    write_json(silent.path / "exit.json", {"outcome": "code", "wall_s": 1.0})
+    write_json(silent.path / "exit.json", {"outcome": "code", "device_s": 1.0})
     write_json(told.path / "started.json", {"started_at": time.time()})
-    write_json(told.path / "exit.json", {"outcome": "network", "wall_s": 2.0})
+    write_json(told.path / "exit.json", {"outcome": "network", "device_s": 2.0})
     assert folder.outcomes() == ["code", "network"]
     assert folder.spent_s() == 3.0
     write_json(

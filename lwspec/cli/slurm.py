@@ -206,7 +206,8 @@ def _arrays(
     ids = {job: watched.slurm_id(job) for job in plan.in_hand if job in watched.newest}
     queued = {job: id for job, id in ids.items() if id is not None}
     todo = in_order(plan.expansion.jobs, set(allowance_s))
-    return prepare(packs(todo), target, allowance_s, unsaved_s, queued)
+    made = packs(todo, plan.loaded.spec.resources.side_by_side)
+    return prepare(made, target, allowance_s, unsaved_s, queued)
 
 
 def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> None:

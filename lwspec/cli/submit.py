@@ -54,7 +54,7 @@ def submit(options: argparse.Namespace, agree: Callable[[Session], set[str]]) ->
 def _run_here(session: Session, wanted: set[str]) -> int:
     """Run jobs on this machine."""
     plan = session.plan
-    todo = packs(in_order(plan.expansion.jobs, wanted))
+    todo = packs(in_order(plan.expansion.jobs, wanted), plan.loaded.spec.resources.side_by_side)
     retries = plan.loaded.spec.retries
     slots = Slots.of_this_machine()
     executor = LocalExecutor(session.runs, todo, slots, plan.left_hours, retries, fork=True)

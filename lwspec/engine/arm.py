@@ -68,6 +68,8 @@ class ArmDeclaration:
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""
+    own_reader: bool = False
+    """Whether it puts weights into the frozen model, which then nothing else can share."""
     seeded: bool = False
     """Whether a seed can change it; an arm that is not seeded runs once, not once a seed."""
     parameters: Callable[[Any, int, int], int] = no_parameters

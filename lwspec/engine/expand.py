@@ -343,6 +343,7 @@ class _Builder:
             },
             gpus,
             self.spec.resources.threads,
+            kind == "fit" and block.arm.epochs and not block.arm.own_reader,
             1 if self.spec.budget.gpu == "cpu" else gpus,
         )
         if known is None or known.outputs != outputs:

@@ -41,6 +41,8 @@ class Job:
     """What the spec calls its task and models: for people, not part of the identity."""
     gpus: int = 0
     threads: int = 1
+    shares: bool = False
+    """Whether it may share the receiver's passes with jobs that differ from it in seed alone."""
     charge: int = 1
     """How many of the budget's units it holds while it runs: none where only GPUs are counted."""
 

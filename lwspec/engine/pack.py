@@ -11,7 +11,7 @@ from lwspec.engine.job import Job, canonical
 
 @dataclass(frozen=True)
 class Pack:
-    """Jobs that one process runs one after the other, inputs first; a lone job is a pack of one."""
+    """Jobs of one process, inputs first: fits side by side, the rest one after the other."""
 
     id: str
     jobs: tuple[Job, ...]
@@ -33,25 +33,40 @@ class Pack:
         }
 
 
-def packs(jobs: Sequence[Job]) -> list[Pack]:
+def packs(jobs: Sequence[Job], side_by_side: int) -> list[Pack]:
     """Group jobs, which come inputs first.
 
-    An evaluation joins the fit that it measures; evaluations without a fit are joined by data and
-    models, and so are the sender's passes over one task. What is timed runs alone.
+    Fits that differ in seed alone are trained `side_by_side`, at most so many. An evaluation joins
+    the fit that it measures; evaluations without a fit are joined by data and models, and so are
+    the sender's passes over one task. What is timed runs alone.
     """
     groups: dict[str, list[Job]] = {}
-    of_fit = {job.id for job in jobs if job.kind == "fit"}
+    home = _homes(jobs, side_by_side)
     for job in jobs:
-        groups.setdefault(_group(job, of_fit), []).append(job)
+        groups.setdefault(_group(job, home), []).append(job)
     return [Pack(_pack_id(group), tuple(group)) for group in groups.values()]
 
 
-def _group(job: Job, fits: set[str]) -> str:
+def _homes(jobs: Sequence[Job], side_by_side: int) -> dict[str, str]:
+    """The group of each fit, named after its first."""
+    alike: dict[str, list[str]] = {}
+    for job in (job for job in jobs if job.kind == "fit"):
+        others = {key: value for key, value in job.settings.items() if key != "seed"}
+        same = canonical([job.step, others, job.inputs, job.gpus]) if job.shares else job.id
+        alike.setdefault(same, []).append(job.id)
+    return {
+        fit: ids[place - place % side_by_side]
+        for ids in alike.values()
+        for place, fit in enumerate(ids)
+    }
+
+
+def _group(job: Job, home: Mapping[str, str]) -> str:
     if job.alone:
         return job.id
-    fit = job.inputs.get("fit")
-    if fit is not None and fit in fits:
-        return fit
+    fit = job.inputs.get("fit", job.id)
+    if fit in home:
+        return home[fit]
     if job.kind == "evaluate" and fit is None and "text" not in job.inputs:
         return canonical(["evaluate", job.inputs["data"], job.settings["models"]])
     if job.step in ("states", "pooled", "text"):

@@ -193,7 +193,7 @@ def make_plan(
         {job: modelled_seconds(jobs[job], arms, facts, owed[job]) for job in to_run},
         {job: price_of(job, owed[job]) for job in to_run},
         tuple(rows),
-        tuple(packs(in_order(jobs, set(to_run)))),
+        tuple(packs(in_order(jobs, set(to_run)), loaded.spec.resources.side_by_side)),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
         host_gb(
             (located.shapes.get(name, UNKNOWN), model.dtype)

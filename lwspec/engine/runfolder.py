@@ -151,7 +151,8 @@ class AttemptFolder:
         ended = self.ended()
         if ended is not None:
             return float(ended["device_s"])
-        return self.wall_s() * int(self.started().get("charge", 0))
+        started = self.started()
+        return self.wall_s() * int(started.get("charge", 0)) / int(started.get("side_by_side", 1))
 
 
 def _event(line: bytes) -> dict[str, Any]:
@@ -190,9 +191,13 @@ class JobFolder:
         return [attempt.outcome() for attempt in self._since_granted()]
 
     def spent_s(self) -> float:
-        """What the attempts since the last grant have spent of its allowance."""
-        weight = max(1, int(self.record()["charge"]))
-        return sum(attempt.wall_s() * weight for attempt in self._since_granted())
+        """What the attempts since the last grant have spent of its allowance.
+
+        Jobs that cost nothing are allowed seconds.
+        """
+        free = not self.record()["charge"]
+        made = self._since_granted()
+        return sum(each.wall_s() if free else each.device_s() for each in made)
 
     def _since_granted(self) -> list[AttemptFolder]:
         granted_at = self.record().get("granted_at", 0.0)

@@ -36,6 +36,11 @@ class Resources(Frozen):
 
     gpus: Annotated[int, Field(ge=0)] = 1
     threads: Positive = 1
+    side_by_side: Positive = 1
+    """How many fits that differ in seed alone are trained in one process, at most: they share the
+    frozen models and the receiver's passes, and each has weights and an optimiser of its own. Sums
+    in a pass of other rows round otherwise, so that numbers agree with those of a fit alone to a
+    few digits and not to the bit."""
 
 
 class Model(Frozen):

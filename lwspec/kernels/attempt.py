@@ -41,6 +41,28 @@ class StopFlag:
 
 
 @dataclass
+class Clock:
+    """The time that a process takes, in equal shares of the jobs that it began together."""
+
+    jobs: int = 1
+    """How many of them still go on."""
+    begun: float = field(default_factory=time.monotonic)
+    _share_s: float = 0.0
+    _shared_at: float | None = None
+
+    def own_s(self) -> float:
+        """The share until now of a job that still goes on."""
+        since = self.begun if self._shared_at is None else self._shared_at
+        return self._share_s + (time.monotonic() - since) / self.jobs
+
+    def leave(self) -> None:
+        """One of them has ended: what comes is shared by the others."""
+        if self.jobs > 1:
+            self._share_s, self._shared_at = self.own_s(), time.monotonic()
+            self.jobs -= 1
+
+
+@dataclass
 class Attempt:
     """What a kernel holds while it works on one job."""
 
@@ -51,7 +73,7 @@ class Attempt:
     allowance_s: float
     spent_before_s: float = 0.0
     """What earlier attempts spent of the allowance since it was granted."""
-    begun: float = field(default_factory=time.monotonic)
+    clock: Clock = field(default_factory=Clock)
     _last_progress: float = 0.0
     _last_checkpoint: float = field(default_factory=time.monotonic)
 
@@ -85,14 +107,14 @@ class Attempt:
             self.event("progress", done=done, total=total, what=what)
 
     def device_s(self) -> float:
-        """Device seconds of this attempt so far."""
-        return (time.monotonic() - self.begun) * self.job.charge
+        """Device seconds of this attempt so far: its share, where jobs run side by side."""
+        return self.clock.own_s() * self.job.charge
 
     def why_stop(self) -> Stopped | None:
         """The reason to stop at this step, if there is one."""
         if self.stop.number is not None:
             return Stopped("stopped", f"asked to stop by {signal.Signals(self.stop.number).name}")
-        spent_s = (time.monotonic() - self.begun) * self.job.weight
+        spent_s = self.clock.own_s() * self.job.weight
         if self.spent_before_s + spent_s > self.allowance_s:
             unit = "device seconds" if self.job.charge else "seconds"
             return Stopped(

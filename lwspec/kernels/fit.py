@@ -1,44 +1,22 @@
-"""The trainer: one loop for every arm that is trained, and one step for those that are solved.
-
-After each epoch it validates, stores the weights and offers the epoch as an output; from then on
-nothing can take it back. Checkpoints hold everything that the next step depends on, so a fit that
-was killed at any point ends with the same weights as one that was not.
-"""
+"""A fit: an arm that is trained over epochs, or solved in one step."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
 
-from lwspec.errors import CheckpointError
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.batches import RowsAtOnce, parts
-from lwspec.kernels.checkpoint import (
-    Progress,
-    complete_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
+from lwspec.kernels.checkpoint import save_weights
 from lwspec.kernels.items import Items, open_items, open_training_items
-from lwspec.kernels.loss import Counts, batch_loss, supervised
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import text_prompt
-from lwspec.kernels.rows import Row
-from lwspec.kernels.score import Scored, score
-from lwspec.kernels.seen import Seen
-from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, open_setup, present_all
-
-LOG_EVERY_STEPS = 10
+from lwspec.kernels.receiver_pass import Steps
+from lwspec.kernels.score import score, validation_metrics
+from lwspec.kernels.setup import answers_of, open_setup
+from lwspec.kernels.trainer import Trainer
 
 
-def fit(attempt: Attempt, device: torch.device) -> None:
+def fit(attempt: Attempt, device: torch.device) -> Steps:
     """Train the job's arm until every epoch that it owes was offered."""
     train = open_training_items(attempt)
     validation = open_items(attempt, "validation")
@@ -51,7 +29,7 @@ def fit(attempt: Attempt, device: torch.device) -> None:
     torch.manual_seed(attempt.job.settings["seed"])
     module = arm.build(setup).train()
     setup = replace(setup, module=module)
-    _Trainer(attempt, arm, setup, module, answers, train, validation).run()
+    yield from Trainer(attempt, arm, setup, module, answers, train, validation).run()
 
 
 def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: Items) -> None:
@@ -66,190 +44,9 @@ def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: I
     attempt.take(
         "epoch-001",
         [weights],
-        {**solved.metrics, **_validation(scored)},
+        {**solved.metrics, **validation_metrics(scored)},
         {
             "samples": len(train.rows),
             "parameters": sum(weight.numel() for weight in solved.weights.values()),
         },
     )
-
-
-def _validation(scored: Scored) -> dict[str, float]:
-    return {f"validation_{name}": value for name, value in scored.metrics.items()}
-
-
-@dataclass
-class _Trainer:
-    attempt: Attempt
-    arm: Arm
-    setup: Setup
-    module: nn.Module
-    answers: AnswerFormat
-    train: Items
-    validation: Items
-
-    def __post_init__(self) -> None:
-        self.settings: dict[str, Any] = dict(self.attempt.job.settings["train"])
-        self.seed: int = self.attempt.job.settings["seed"]
-        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=self.settings["learning_rate"],
-            weight_decay=self.settings["weight_decay"],
-        )
-        self.steps_per_epoch = math.ceil(len(self.train.rows) / self.settings["batch_size"])
-        self.epochs = len(self.attempt.job.outputs)
-        self.at_once = RowsAtOnce(self.attempt, self.settings["batch_size"])
-
-    def run(self) -> None:
-        """Go on from the furthest readable checkpoint to the last epoch that is owed."""
-        progress = self._resume()
-        while progress.epoch <= self.epochs:
-            if progress.step_in_epoch < self.steps_per_epoch:
-                self._epoch(progress)
-            self._finish_epoch(progress)
-            progress = Progress(progress.epoch + 1, step=progress.step)
-
-    def _resume(self) -> Progress:
-        for place in complete_checkpoints(self.attempt.job_folder):
-            try:
-                progress = load_checkpoint(place, self.module, self.optimizer)
-            except CheckpointError as error:
-                self.attempt.event("checkpoint_unreadable", where=str(place), what=str(error))
-                continue
-            self.at_once.rows = progress.rows_at_once or self.at_once.rows
-            self.attempt.event("resumed", step=progress.step, epoch=progress.epoch)
-            return progress
-        return Progress()
-
-    def _epoch(self, progress: Progress) -> None:
-        """Train to the end of an epoch, then store a checkpoint."""
-        order = epoch_order(len(self.train.rows), self.seed, progress.epoch)
-        size, total = self.settings["batch_size"], self.epochs * self.steps_per_epoch
-        for step in range(progress.step_in_epoch, self.steps_per_epoch):
-            reason = self.attempt.why_stop()
-            if reason is not None or self.attempt.checkpoint_due():
-                self._checkpoint(progress)
-            if reason is not None:
-                raise reason
-            loss = self._step(order[step * size : (step + 1) * size], progress.step)
-            progress.step += 1
-            progress.step_in_epoch += 1
-            progress.loss_sum += loss
-            self.attempt.progress(progress.step, total, f"epoch {progress.epoch}")
-            if progress.step % LOG_EVERY_STEPS == 0:
-                self.attempt.event("metric", step=progress.step, values={"train_loss": loss})
-        self._checkpoint(progress)
-
-    def _step(self, indices: Sequence[int], step: int) -> float:
-        """One update; returns the answer's cross-entropy of the batch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings["learning_rate"] * self._rate(step)
-        loss = self.at_once.retry(lambda: self._gradients(indices))
-        nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
-        self.optimizer.step()
-        return loss
-
-    def _gradients(self, indices: Sequence[int]) -> float:
-        """Gradients of a batch, accumulated over as many rows at once as memory allows.
-
-        Messages are made for the whole batch at once, since their losses beside the answer's are
-        over the batch; the receiver's gradients at the messages are then handed on.
-        """
-        self.optimizer.zero_grad(set_to_none=True)
-        rows = [self.train.rows[index] for index in indices]
-        messages = no_messages(indices)
-        if self.arm.message is not None:
-            messages = self.arm.message(self.setup, self.train.batch(indices))
-        leaves = [_leaf(message) for message in messages]
-        said = [self._said(row) for row in rows]
-        counts = Counts(sum(map(len, said)), len(said))
-        plain = 0.0
-        for part in parts(range(len(rows)), self.at_once.rows):
-            chosen = [rows[place] for place in part]
-            prompts = present_all(self.arm, self.setup, [leaves[place] for place in part], chosen)
-            answers = [said[place] for place in part]
-            assert self.setup.reader is not None
-            loss, cross_entropy = batch_loss(
-                self.setup.reader, prompts, answers, counts, self.settings, self._teacher(chosen)
-            )
-            loss.backward()  # type: ignore[no-untyped-call]
-            plain += float(cross_entropy)
-        self._hand_on(messages, leaves)
-        return plain
-
-    def _hand_on(self, messages: Sequence[Any], leaves: Sequence[Any]) -> None:
-        """From the messages' gradients to the module's, with the arm's loss beside the answer's."""
-        made = [message for message in messages if isinstance(message, Tensor)]
-        if not made:
-            return
-        gradients: list[Tensor | None] = [leaf.grad for leaf in leaves]
-        if self.arm.loss is not None:
-            beside = self.arm.loss(self.setup, messages)
-            if beside.requires_grad:  # a batch of one row has no other to differ from
-                made, gradients = [*made, beside], [*gradients, None]
-        torch.autograd.backward(made, gradients)
-
-    def _said(self, row: Row) -> Sequence[int]:
-        """The tokens of a row's answer that are learnt, its end token after the last."""
-        assert self.setup.reader is not None
-        return supervised([*self.answers.ids(row.target), self.setup.reader.eos], self.settings)
-
-    def _teacher(self, rows: Sequence[Row]) -> list[Prompt] | None:
-        """Prompts with the text itself, where the receiver that reads it is distilled."""
-        task = self.attempt.job.settings.get("teacher")
-        if task is None:
-            return None
-        setup = replace(self.setup, task=task)
-        return [text_prompt(setup, "receiver_prompt", Seen(r.context, r.fields)) for r in rows]
-
-    def _rate(self, step: int) -> float:
-        """The learning rate's factor: linear warm-up, then constant or a cosine to zero."""
-        warmup: int = self.settings["warmup_steps"]
-        if step < warmup:
-            return (step + 1) / warmup
-        if self.settings["schedule"] == "constant":
-            return 1.0
-        whole = self.settings["epochs"] * self.steps_per_epoch - warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, whole)))
-
-    def _checkpoint(self, progress: Progress) -> None:
-        progress.rows_at_once = self.at_once.rows
-        place = save_checkpoint(
-            self.attempt.path / "checkpoints", self.module, self.optimizer, progress
-        )
-        self.attempt.event("checkpoint", step=progress.step, where=place.name)
-
-    def _finish_epoch(self, progress: Progress) -> None:
-        """Validate, store the weights, and offer the epoch, unless it was taken before."""
-        output = f"epoch-{progress.epoch:03d}"
-        if output not in self.attempt.owed():
-            return
-        self.module.eval()
-        scored = score(self.attempt, self.arm, self.setup, self.validation)
-        self.module.train()
-        weights = self.attempt.path / "weights" / f"{output}.safetensors"
-        save_weights(weights, self.module.state_dict())
-        self.attempt.take(
-            output,
-            [weights],
-            {"train_loss": progress.loss_sum / self.steps_per_epoch, **_validation(scored)},
-            {
-                "samples": len(self.train.rows),
-                "steps": progress.step,
-                "rows_at_once": self.at_once.rows,
-                "parameters": sum(parameter.numel() for parameter in self.parameters),
-            },
-        )
-
-
-def _leaf(message: Any) -> Any:
-    """A soft message cut off from what made it, to collect its gradient; others as they are."""
-    return message.detach().requires_grad_() if isinstance(message, Tensor) else message
-
-
-def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
-    """The order of the rows in one epoch: another in each, and the same after a restart."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order: list[int] = torch.randperm(rows, generator=generator).tolist()
-    return order

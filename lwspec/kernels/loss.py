@@ -14,9 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.reader import Reader
-
 IGNORED = -100
 
 
@@ -63,26 +60,22 @@ def distillation_loss(
 
 
 def batch_loss(
-    reader: Reader,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Sequence[int]],
+    logits_BTV: Tensor,
+    tokens_BT: Tensor,
     counts: Counts,
     train: Mapping[str, Any],
-    teacher_prompts: Sequence[Prompt] | None,
+    teacher_BTV: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """A part's share of the batch's loss, and of the cross-entropy alone.
 
-    `teacher_prompts` hold the text itself: the receiver that read it is what is distilled.
+    `teacher_BTV` are logits of the receiver that read the text itself: what is distilled.
     """
-    logits_BTV, tokens_BT = reader.answer_logits(prompts, answers)
     plain = answer_loss(logits_BTV, tokens_BT, counts)
     whole = plain
     if train["first_token_weight"]:
         first = first_token_loss(logits_BTV, tokens_BT, counts)
         whole = whole + train["first_token_weight"] * first
-    if teacher_prompts is not None:
-        with torch.no_grad():
-            teacher_BTV, _ = reader.answer_logits(teacher_prompts, answers)
+    if teacher_BTV is not None:
         temperature = train["distillation_temperature"]
         divergence = distillation_loss(logits_BTV, teacher_BTV, tokens_BT, counts, temperature)
         whole = whole + train["distillation"] * divergence

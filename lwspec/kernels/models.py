@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,34 @@ from lwspec.kernels.reader import Reader
 
 
 def load_reader(
-    attempt: Attempt, role: str, model: Mapping[str, Any], device: torch.device
+    attempt: Attempt,
+    role: str,
+    model: Mapping[str, Any],
+    device: torch.device,
+    *,
+    shared: bool = True,
 ) -> Reader:
-    """The frozen model of a role: a toy that an input job trained, a folder, or a hub id."""
+    """The frozen model of a role: a toy that an input job trained, a folder, or a hub id.
+
+    It is `shared` with what else this process runs, unless weights of an arm's own go into it.
+    """
+    load = _load if shared else _load.__wrapped__
     if "toy" in model:
         made = attempt.input(role)
         path = made.file("result", "model/config.json").parent
-        return Reader.load(path, model["dtype"], None, device)
+        return load(path, model["dtype"], None, device)
     place = attempt.job.places[role]
     if "weights" in model:
         fingerprints = Fingerprints(attempt.runs.path / "cache" / "fingerprints.json")
         if fingerprints.of(Path(place)).sha256 != model["weights"]:
             raise ModelError("the model has changed since it was planned", where=place)
-    reader = Reader.load(place, model["dtype"], model.get("revision"), device)
+    reader = load(place, model["dtype"], model.get("revision"), device)
     commit = getattr(reader.model.config, "_commit_hash", None)
     attempt.event("model", role=role, place=place, commit=commit)
     return reader
+
+
+@lru_cache(maxsize=2)
+def _load(path: str | Path, dtype: str, revision: str | None, device: torch.device) -> Reader:
+    """Each of a pair once in a process."""
+    return Reader.load(path, dtype, revision, device)

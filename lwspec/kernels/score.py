@@ -40,6 +40,11 @@ class Scored:
     columns: Mapping[str, Sequence[Any]]
 
 
+def validation_metrics(scored: Scored) -> dict[str, float]:
+    """Its metrics as those of an epoch."""
+    return {f"validation_{name}": value for name, value in scored.metrics.items()}
+
+
 @dataclass(frozen=True)
 class Said:
     """What the reader said of one row."""

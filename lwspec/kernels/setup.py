@@ -53,7 +53,13 @@ def open_setup(
     reader = None
     if arm.declaration.models:
         role = "receiver" if "receiver" in arm.declaration.models else "sender"
-        reader = load_reader(attempt, role, settings["models"][role], device)
+        reader = load_reader(
+            attempt,
+            role,
+            settings["models"][role],
+            device,
+            shared=not arm.declaration.own_reader,
+        )
     parsed = arm.declaration.settings.model_validate(settings["arm_settings"])
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
     return arm, Setup(parsed, settings["task"], reader, sender_width, examples)

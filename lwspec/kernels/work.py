@@ -9,24 +9,24 @@ from threadpoolctl import threadpool_limits
 
 from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.receiver_pass import Steps
 
 
-def work(attempt: Attempt) -> None:
-    """Do what the job says; every output that it owes is offered before this returns."""
+def work(attempt: Attempt) -> Steps:
+    """Do what the job says, asking for the receiver's passes that can be shared.
+
+    Every output that the job owes is offered before this ends.
+    """
     # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(attempt.job.threads)
-    with threadpool_limits(attempt.job.threads):
-        _work(attempt)
-
-
-def _work(attempt: Attempt) -> None:
+    threadpool_limits(attempt.job.threads)
     job = attempt.job
     if job.kind == "fit":
         from lwspec.kernels.fit import fit
 
-        fit(attempt, device_of(attempt))
+        yield from fit(attempt, device_of(attempt))
     elif job.kind == "evaluate":
         from lwspec.kernels.evaluate import evaluate
 

@@ -80,6 +80,7 @@ ARM = Arm(
         models=("receiver",),
         trained=True,
         epochs=True,
+        own_reader=True,
         seeded=True,
     ),
     build=build,

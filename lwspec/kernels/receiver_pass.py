@@ -1,0 +1,136 @@
+"""One pass of the frozen receiver over the batches of several fits: their losses and gradients.
+
+The receiver has no weights to update, so that what each row's loss sends back reaches that row's
+message alone: fits share the pass and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lwspec.kernels.loss import Counts, batch_loss
+from lwspec.kernels.message import Prompt
+from lwspec.kernels.reader import Reader
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A batch of a fit, or a part of one, as the receiver is asked about it."""
+
+    reader: Reader
+    prompts: Sequence[Prompt]
+    answers: Sequence[Sequence[int]]
+    counts: Counts
+    """Of the whole batch."""
+    train: Mapping[str, Any]
+    teacher: Sequence[Prompt] | None
+    """Prompts with the text itself, where the receiver that reads it is distilled."""
+    rows_at_once: int
+
+    def part(self, number: int) -> Ask:
+        """The rows that go through the receiver together in one round; none after the last."""
+        rows = slice(number * self.rows_at_once, (number + 1) * self.rows_at_once)
+        teacher = None if self.teacher is None else self.teacher[rows]
+        return replace(
+            self, prompts=self.prompts[rows], answers=self.answers[rows], teacher=teacher
+        )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a question: the gradients lie at the prompts."""
+
+    loss: float
+    """The answers' cross-entropy over the batch."""
+    rows_at_once: int
+    """Fewer than were asked for where memory ran out."""
+
+
+Steps: TypeAlias = Generator[Ask, Told, None]
+"""Work that asks the receiver for gradients as it needs them."""
+
+
+def answer(asked: Sequence[Ask], together: bool) -> tuple[list[Told | Exception], bool]:
+    """Gradients for all, in one pass where `together`; and whether the next may be together.
+
+    Where one pass fails, each is asked by itself: then only those that fail alone have failed, and
+    where none does, together they need more memory than there is.
+    """
+    if together:
+        try:
+            made = zip(gradients(asked), asked, strict=True)
+            return [Told(loss, ask.rows_at_once) for loss, ask in made], True
+        except Exception:
+            for ask in asked:
+                _forget(ask)
+    told = [_alone(ask) for ask in asked]
+    return told, together and (len(asked) == 1 or any(isinstance(t, Exception) for t in told))
+
+
+def _alone(ask: Ask) -> Told | Exception:
+    """Gradients for one, with half the rows at once as often as memory runs out."""
+    while True:
+        try:
+            (loss,) = gradients([ask])
+            return Told(loss, ask.rows_at_once)
+        except torch.OutOfMemoryError as error:
+            if ask.rows_at_once == 1:
+                return error
+        except Exception as error:
+            return error
+        _forget(ask)
+        torch.cuda.empty_cache()
+        ask = replace(ask, rows_at_once=(ask.rows_at_once + 1) // 2)
+
+
+def _forget(ask: Ask) -> None:
+    """Drop the gradients that a pass left before it failed."""
+    for prompt in ask.prompts:
+        for part in prompt:
+            if isinstance(part, Tensor):
+                part.grad = None
+
+
+def gradients(asked: Sequence[Ask]) -> list[float]:
+    """Send the gradients of all the batches back to their prompts; each one's cross-entropy.
+
+    All are of one reader. Raises torch.OutOfMemoryError, with gradients of some rows sent.
+    """
+    plain = torch.zeros(len(asked), device=asked[0].reader.device)
+    rounds = max(-(-len(ask.answers) // ask.rows_at_once) for ask in asked)
+    for number in range(rounds):
+        parts = {place: ask.part(number) for place, ask in enumerate(asked)}
+        parts = {place: part for place, part in parts.items() if part.answers}
+        shares = losses(list(parts.values()))
+        torch.stack([whole for whole, _ in shares]).sum().backward()  # type: ignore[no-untyped-call]
+        for place, (_, cross_entropy) in zip(parts, shares, strict=True):
+            plain[place] += cross_entropy
+    return plain.tolist()
+
+
+def losses(parts: Sequence[Ask]) -> list[tuple[Tensor, Tensor]]:
+    """Each part's share of its batch's loss, and of its cross-entropy."""
+    reader = parts[0].reader
+    prompts = [prompt for part in parts for prompt in part.prompts]
+    answers = [answer for part in parts for answer in part.answers]
+    logits_BTV, tokens_BT = reader.answer_logits(prompts, answers)
+    teachers = [prompt for part in parts for prompt in part.teacher or ()]
+    assert len(teachers) in (0, len(prompts)), "fits of one pass distil all or none"
+    teacher_BTV = None
+    if teachers:
+        with torch.no_grad():
+            teacher_BTV, _ = reader.answer_logits(teachers, answers)
+    shares, start = [], 0
+    for part in parts:
+        rows = slice(start, start + len(part.answers))
+        start = rows.stop
+        taught = None if teacher_BTV is None else teacher_BTV[rows]
+        shares.append(
+            batch_loss(logits_BTV[rows], tokens_BT[rows], part.counts, part.train, taught)
+        )
+    return shares
