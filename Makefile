@@ -40,6 +40,7 @@ bench: setup
 	$(BIN)/python bench/command_line.py
 	$(BIN)/python bench/report.py
 	$(BIN)/python bench/submission.py
+	$(BIN)/python bench/side_by_side.py
 
 clean:
 	rm -rf .venv build *.egg-info

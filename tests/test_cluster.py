@@ -369,7 +369,7 @@ def test_a_job_that_costs_nothing_is_still_allowed_only_so_long(project: Project
     attempt = folder.begin_attempt()
     write_json(attempt.path / "exit.json", {"outcome": "stopped", "wall_s": 50, "device_s": 0})
     assert folder.spent_s() == 50
-    clock = Clock(begun=time.monotonic() - 11)
+    clock = Clock(since=time.monotonic() - 11)
     next_one = Attempt(folder.job(), attempt, Runs(project.runs), StopFlag(), 60.0, 50.0, clock)
     assert "spent its allowance of 60 seconds" in str(next_one.why_stop())
     assert next_one.device_s() == 0

@@ -42,7 +42,7 @@ def logits_after(reader: Reader, prompt: list[int], answer: list[int]) -> torch.
 def test_every_term_is_what_its_formula_says(reader: Reader) -> None:
     train = {**PLAIN, "first_token_weight": 0.5, "distillation": 3.0}
     asked, teachers = prompts(reader), [[reader.encode(f"Text: {n}")] for n in range(4)]
-    ((whole, plain),) = losses([Ask(reader, asked, ANSWERS, Counts(11, 4), train, teachers, 4)])
+    ((whole, plain),) = losses([Ask(reader, asked, ANSWERS, Counts(11, 4), train, teachers, (), 4)])
     entropies, firsts, divergences = [], [], []
     for (prompt,), (teacher,), answer in zip(asked, teachers, ANSWERS, strict=True):
         student_TV = logits_after(reader, prompt, answer)
@@ -65,7 +65,7 @@ def test_a_batch_in_parts_has_the_loss_and_gradient_of_the_whole(reader: Reader)
     for size in (4, 3, 1):
         soft = [row.clone().requires_grad_() for row in start]
         asked = [[*text, row] for text, row in zip(texts, soft, strict=True)]
-        total += gradients([Ask(reader, asked, ANSWERS, Counts(11, 4), train, texts, size)])
+        total += gradients([Ask(reader, asked, ANSWERS, Counts(11, 4), train, texts, (), size)])
         found.append(torch.stack([row.grad for row in soft]))
     assert total[1:] == pytest.approx([total[0]] * 2, rel=1e-5)
     for gradient in found[1:]:

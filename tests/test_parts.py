@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lwspec.engine.job import Job
 from lwspec.engine.locate import TOY_ROWS
-from lwspec.engine.price import Measurement, price, unit_of
+from lwspec.engine.price import Measurement, price, price_key, unit_of
 from lwspec.errors import DataError
 from lwspec.kernels import stored, wire
 from lwspec.kernels.arm import Batch, Setup
@@ -147,16 +146,17 @@ def test_the_probe_learns_and_survives_an_absent_label(labels: list[int]) -> Non
 
 
 def test_a_price_is_modelled_until_its_like_was_measured() -> None:
-    job = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001",), "x", {})
-    modelled = price(job, 3600.0, "h200", [])
+    key = price_key("fit", "bridge", beside=False)
+    modelled = price(key, 3600.0, "h200", [])
     assert (modelled.p50_hours, modelled.source) == (1.0, "modelled")
     assert modelled.p90_hours > modelled.p50_hours
     past = [Measurement("fit bridge", "h200", 10.0, seconds) for seconds in (20.0, 30.0, 40.0)]
     other = [
         Measurement("fit other", "h200", 1.0, 900.0),
         Measurement("fit bridge", "cpu", 1.0, 900.0),
+        Measurement(price_key("fit", "bridge", beside=True), "h200", 1.0, 900.0),
     ]
-    measured = price(job, 3600.0, "h200", [*past, *other])
+    measured = price(key, 3600.0, "h200", [*past, *other])
     assert (measured.p50_hours, measured.source) == (3.0, "measured")
     assert measured.p90_hours == 4.0
 

@@ -52,6 +52,14 @@ class Job:
         return max(1, self.charge)
 
     @property
+    def alike(self) -> str:
+        """What jobs have in common that may run side by side: all but their seed."""
+        if not self.shares:
+            return self.id
+        others = {key: value for key, value in self.settings.items() if key != "seed"}
+        return canonical([self.step, others, self.inputs, self.gpus])
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else may run beside it: a stopwatch would see it."""
         return self.kind == "latency"

@@ -44,19 +44,18 @@ def packs(jobs: Sequence[Job], side_by_side: int) -> list[Pack]:
     home = _homes(jobs, side_by_side)
     for job in jobs:
         groups.setdefault(_group(job, home), []).append(job)
-    return [Pack(_pack_id(group), tuple(group)) for group in groups.values()]
+    ordered = [sorted(group, key=lambda job: not job.shares) for group in groups.values()]
+    return [Pack(_pack_id(group), tuple(group)) for group in ordered]
 
 
 def _homes(jobs: Sequence[Job], side_by_side: int) -> dict[str, str]:
     """The group of each fit, named after its first."""
-    alike: dict[str, list[str]] = {}
+    together: dict[str, list[str]] = {}
     for job in (job for job in jobs if job.kind == "fit"):
-        others = {key: value for key, value in job.settings.items() if key != "seed"}
-        same = canonical([job.step, others, job.inputs, job.gpus]) if job.shares else job.id
-        alike.setdefault(same, []).append(job.id)
+        together.setdefault(job.alike, []).append(job.id)
     return {
         fit: ids[place - place % side_by_side]
-        for ids in alike.values()
+        for ids in together.values()
         for place, fit in enumerate(ids)
     }
 

@@ -13,7 +13,7 @@ from lwspec.engine.job import Job, canonical
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.pack import Pack, in_order, packs
-from lwspec.engine.price import OUTGROWN, Facts, Price, above, modelled_seconds, price
+from lwspec.engine.price import OUTGROWN, Facts, Price, above, modelled_seconds, price, price_key
 from lwspec.engine.records import Records
 from lwspec.engine.shapes import UNKNOWN, host_gb
 from lwspec.engine.slurm.life import Held
@@ -180,7 +180,9 @@ def make_plan(
 
     def price_of(job: str, outputs: Sequence[str]) -> Price:
         seconds = modelled_seconds(jobs[job], arms, facts, outputs)
-        made = price(jobs[job], seconds, facts.unit, records.history)
+        beside = jobs[job].shares and loaded.spec.resources.side_by_side > 1
+        key = price_key(jobs[job].kind, jobs[job].step, beside=beside)
+        made = price(key, seconds, facts.unit, records.history)
         return above(made, records.outgrown_s.get(job, 0.0) / 3600) if seconds else made
 
     rows = _rows(loaded, expansion, records.taken, price_of)

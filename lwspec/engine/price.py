@@ -75,17 +75,15 @@ def unit_of(gpu: str | None) -> str | None:
     return next((unit for unit in FLOPS if unit in gpu.lower()), None)
 
 
-def price_key(job: Job) -> str:
+def price_key(kind: str, step: str, *, beside: bool) -> str:
     """Jobs with one key cost alike for each modelled second: the history is kept by it."""
-    return f"{job.kind} {job.step}"
+    return f"{kind} {step}{' side by side' if beside else ''}"
 
 
-def price(job: Job, modelled_s: float, unit: str, history: Iterable[Measurement]) -> Price:
+def price(key: str, modelled_s: float, unit: str, history: Iterable[Measurement]) -> Price:
     """The price of a job of so many modelled seconds, scaled by what its like has taken."""
     ratios = sorted(
-        past.device_s / past.modelled_s
-        for past in history
-        if past.key == price_key(job) and past.unit == unit
+        past.device_s / past.modelled_s for past in history if past.key == key and past.unit == unit
     )
     if not ratios:
         hours = modelled_s / 3600

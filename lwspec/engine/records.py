@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from lwspec.engine import store as db
 from lwspec.engine.evidence import relevant_sources, source_files
-from lwspec.engine.price import Measurement, unit_of
+from lwspec.engine.price import Measurement, price_key, unit_of
 from lwspec.engine.process import lives
 from lwspec.engine.states import LastAttempt
 from lwspec.engine.store import Store
@@ -85,7 +85,8 @@ def read_records(store: Store) -> Records:
             first = len(before) == 1 or before[-2].outcome == "finished"
             unit = unit_of(evidence.get("gpu"))
             if first and row.outcome == "finished" and row.modelled_s and row.device_s and unit:
-                key = f"{job.kind} {job.step}"
+                beside = evidence.get("side_by_side", 1) > 1
+                key = price_key(job.kind, job.step, beside=beside)
                 history.append(Measurement(key, unit, row.modelled_s, row.device_s))
             if row.number in taken.get(row.job, {}).values():
                 changed = _changed_files(job.step, evidence)

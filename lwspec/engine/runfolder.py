@@ -137,22 +137,26 @@ class AttemptFolder:
         return float(said) if said is not None else self.path.stat().st_mtime
 
     def wall_s(self) -> float:
-        """Seconds that the attempt took; to its last sign of life where it was killed."""
+        """Seconds that the attempt took, its share where several ran in one process.
+
+        To its last sign of life where it was killed.
+        """
         ended = self.ended()
         if ended is not None:
             return float(ended["wall_s"])
         started, events = self.started(), self.path / "events.jsonl"
         if not started or not events.exists():
             return 0.0
-        return max(0.0, events.stat().st_mtime - float(started["started_at"]))
+        lived_s = max(0.0, events.stat().st_mtime - float(started["started_at"]))
+        return lived_s / int(started.get("evidence", {}).get("side_by_side", 1))
 
     def device_s(self) -> float:
         """Device seconds that the attempt costs of the budget."""
         ended = self.ended()
         if ended is not None:
             return float(ended["device_s"])
-        started = self.started()
-        return self.wall_s() * int(started.get("charge", 0)) / int(started.get("side_by_side", 1))
+        told = [event["device_s"] for event in self.events()[0] if "device_s" in event]
+        return float(told[-1]) if told else self.wall_s() * int(self.started().get("charge", 0))
 
 
 def _event(line: bytes) -> dict[str, Any]:

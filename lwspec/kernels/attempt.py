@@ -46,19 +46,19 @@ class Clock:
 
     jobs: int = 1
     """How many of them still go on."""
-    begun: float = field(default_factory=time.monotonic)
-    _share_s: float = 0.0
-    _shared_at: float | None = None
+    since: float = field(default_factory=time.monotonic)
+    """When one of them ended last, or all began."""
+    share_s: float = 0.0
+    """Of each, until then."""
 
     def own_s(self) -> float:
         """The share until now of a job that still goes on."""
-        since = self.begun if self._shared_at is None else self._shared_at
-        return self._share_s + (time.monotonic() - since) / self.jobs
+        return self.share_s + (time.monotonic() - self.since) / self.jobs
 
     def leave(self) -> None:
         """One of them has ended: what comes is shared by the others."""
         if self.jobs > 1:
-            self._share_s, self._shared_at = self.own_s(), time.monotonic()
+            self.share_s, self.since = self.own_s(), time.monotonic()
             self.jobs -= 1
 
 
@@ -104,7 +104,13 @@ class Attempt:
         now = time.monotonic()
         if now - self._last_progress >= PROGRESS_EVERY_S or done == total:
             self._last_progress = now
-            self.event("progress", done=done, total=total, what=what)
+            spent_s = self.device_s()  # which is all that is known of it where it is killed
+            self.event("progress", done=done, total=total, what=what, device_s=spent_s)
+
+    @property
+    def side_by_side(self) -> int:
+        """How many jobs this process works on together."""
+        return self.clock.jobs
 
     def device_s(self) -> float:
         """Device seconds of this attempt so far: its share, where jobs run side by side."""

@@ -38,7 +38,7 @@ class Going:
         self.attempt = Attempt(
             job, folder.begin_attempt(), runs, stop, self._record["allowance_s"], spent_s, clock
         )
-        self._side_by_side = clock.jobs
+        clock.jobs += 1
         self._steps: Steps | None = None
         self.outcome: str | None = None
         """How it ended; None while it goes on."""
@@ -68,7 +68,7 @@ class Going:
 
     def _next(self, told: Told | Exception | None) -> Ask:
         if self._steps is None:
-            _write_started(self.attempt, self._record, self._side_by_side)
+            _write_started(self.attempt, self._record)
             from lwspec.kernels.work import work
 
             self._steps = work(self.attempt)
@@ -97,7 +97,7 @@ def _unforeseen(error: Exception) -> tuple[str, str]:
     return "disk" if "os error 28" in str(error) else "code", f"{type(error).__name__}: {error}"
 
 
-def _write_started(attempt: Attempt, record: dict[str, Any], side_by_side: int) -> None:
+def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
     mine, job = attempt.folder, attempt.job
     code = evidence.git_state(evidence.PACKAGE.parent)
     if code["diff"]:
@@ -108,7 +108,6 @@ def _write_started(attempt: Attempt, record: dict[str, Any], side_by_side: int) 
             "started_at": time.time(),
             "spec": record["spec"],
             "charge": job.charge,
-            "side_by_side": side_by_side,
             "modelled_s": record["modelled_s"],
             "evidence": {
                 **evidence.machine(),
@@ -120,6 +119,7 @@ def _write_started(attempt: Attempt, record: dict[str, Any], side_by_side: int) 
                 "packages": evidence.packages(),
                 "source_files": evidence.source_files(),
                 "threads": job.threads,
+                "side_by_side": attempt.side_by_side,
                 "seed": job.settings.get("seed"),
                 "places": dict(job.places),
             },
@@ -143,7 +143,6 @@ def _accelerator(job: Job) -> dict[str, Any]:
 
 
 def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
-    wall_s = time.monotonic() - attempt.clock.begun
     attempt.event("finished" if outcome == "finished" else "failed", outcome=outcome)
     write_json(
         attempt.path / "exit.json",
@@ -151,7 +150,7 @@ def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
             "outcome": outcome,
             "message": message,
             "ended_at": time.time(),
-            "wall_s": wall_s,
+            "wall_s": attempt.clock.own_s(),
             "device_s": attempt.device_s(),
             "peak_bytes": _peak_bytes(attempt.job),
             "allowance_s": attempt.allowance_s,

@@ -6,6 +6,7 @@ message alone: fits share the pass and nothing else.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -30,6 +31,8 @@ class Ask:
     train: Mapping[str, Any]
     teacher: Sequence[Prompt] | None
     """Prompts with the text itself, where the receiver that reads it is distilled."""
+    trained: Sequence[Tensor]
+    """Weights that gradients reach in the pass itself, beside the prompts' own tensors."""
     rows_at_once: int
 
     def part(self, number: int) -> Ask:
@@ -65,9 +68,12 @@ def answer(asked: Sequence[Ask], together: bool) -> tuple[list[Told | Exception]
         try:
             made = zip(gradients(asked), asked, strict=True)
             return [Told(loss, ask.rows_at_once) for loss, ask in made], True
+        except torch.OutOfMemoryError:
+            print("lwspec: the receiver's memory does not hold all fits together")
         except Exception:
-            for ask in asked:
-                _forget(ask)
+            traceback.print_exc()  # for whom it comes again alone, it is the end
+        for ask in asked:
+            _forget(ask)
     told = [_alone(ask) for ask in asked]
     return told, together and (len(asked) == 1 or any(isinstance(t, Exception) for t in told))
 
@@ -80,7 +86,7 @@ def _alone(ask: Ask) -> Told | Exception:
             return Told(loss, ask.rows_at_once)
         except torch.OutOfMemoryError as error:
             if ask.rows_at_once == 1:
-                return error
+                return error.with_traceback(None)  # whose frames hold the memory that others need
         except Exception as error:
             return error
         _forget(ask)
@@ -90,10 +96,9 @@ def _alone(ask: Ask) -> Told | Exception:
 
 def _forget(ask: Ask) -> None:
     """Drop the gradients that a pass left before it failed."""
-    for prompt in ask.prompts:
-        for part in prompt:
-            if isinstance(part, Tensor):
-                part.grad = None
+    soft = (part for prompt in ask.prompts for part in prompt if isinstance(part, Tensor))
+    for tensor in (*soft, *ask.trained):
+        tensor.grad = None
 
 
 def gradients(asked: Sequence[Ask]) -> list[float]:
@@ -116,6 +121,7 @@ def gradients(asked: Sequence[Ask]) -> list[float]:
 def losses(parts: Sequence[Ask]) -> list[tuple[Tensor, Tensor]]:
     """Each part's share of its batch's loss, and of its cross-entropy."""
     reader = parts[0].reader
+    assert all(part.reader is reader for part in parts), "one pass is of one receiver"
     prompts = [prompt for part in parts for prompt in part.prompts]
     answers = [answer for part in parts for answer in part.answers]
     logits_BTV, tokens_BT = reader.answer_logits(prompts, answers)

@@ -9,12 +9,17 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lwspec.engine.runfolder import JobFolder, Runs
 from lwspec.errors import RunFolderError
 from lwspec.kernels.attempt import Clock, StopFlag
 from lwspec.kernels.going import Going
+
+if TYPE_CHECKING:
+    from lwspec.kernels.receiver_pass import Ask, Told
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,17 +38,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _side_by_side(folders: Sequence[JobFolder]) -> list[list[JobFolder]]:
-    """First those that share the receiver's passes, together; then each other by itself."""
-    sharing = [folder for folder in folders if _shares(folder)]
-    alone = [[folder] for folder in folders if folder not in sharing]
-    return [sharing, *alone] if sharing else alone
+    """Neighbours that may be trained side by side together, each other job by itself."""
+    return [list(group) for _, group in groupby(folders, _alike)]
 
 
-def _shares(folder: JobFolder) -> bool:
+def _alike(folder: JobFolder) -> str:
     try:
-        return folder.job().shares
+        return folder.job().alike
     except RunFolderError:
-        return False  # which is said where it is run
+        return str(folder.path)  # which is said where it is run
 
 
 def run_jobs(folders: Sequence[JobFolder], stop: StopFlag) -> bool:
@@ -51,20 +54,19 @@ def run_jobs(folders: Sequence[JobFolder], stop: StopFlag) -> bool:
 
     True when everything owed was delivered.
     """
-    ready, waiting = [], False
+    clock, going, left = Clock(jobs=0), [], False
     for folder in folders:
         try:
             if folder.owed(folder.job().outputs):
-                missing = _missing(folder)
-                waiting |= missing
-                ready += [folder] * (not missing)
+                if _missing(folder):
+                    left = True
+                else:
+                    going.append(Going(folder, stop, clock))
         except RunFolderError as error:
             print(f"lwspec: {error}", file=sys.stderr)
-            waiting = True
-    clock = Clock(len(ready))
-    going = [Going(folder, stop, clock) for folder in ready]
+            left = True
     _work_on(going)
-    return not waiting and all(each.outcome == "finished" for each in going)
+    return not left and all(each.outcome == "finished" for each in going)
 
 
 def _missing(folder: JobFolder) -> bool:
@@ -80,7 +82,7 @@ def _missing(folder: JobFolder) -> bool:
 def _work_on(going: Sequence[Going]) -> None:
     """Work until all have ended; what the receiver is asked, it is asked for all at once."""
     together = True
-    asked = {each: ask for each in going if (ask := each.go_on(None)) is not None}
+    asked = {each: ask for each in going if (ask := _next(each, None)) is not None}
     while asked:
         from lwspec.kernels.receiver_pass import answer  # not before a job has imported torch
 
@@ -88,8 +90,18 @@ def _work_on(going: Sequence[Going]) -> None:
         asked = {
             each: ask
             for each, said in zip(asked, told, strict=True)
-            if (ask := each.go_on(said)) is not None
+            if (ask := _next(each, said)) is not None
         }
+
+
+def _next(each: Going, told: Told | Exception | None) -> Ask | None:
+    """What a job asks next; None where it has ended, or cannot even write that it has."""
+    try:
+        return each.go_on(told)
+    except OSError as error:
+        print(f"lwspec: {each.attempt.job.label}: {error}", file=sys.stderr)
+        each.attempt.clock.leave()
+        return None
 
 
 if __name__ == "__main__":

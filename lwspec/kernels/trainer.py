@@ -134,6 +134,7 @@ class Trainer:
             Counts(sum(map(len, said)), len(said)),
             self.settings,
             self._teacher(rows),
+            self.parameters,
             self.rows_at_once,
         )
         if told.rows_at_once < self.rows_at_once:
