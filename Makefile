@@ -34,7 +34,7 @@ test-slurm: setup
 
 # How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
 statistics: setup
-	$(BIN)/python bench/statistics.py docs/statistics.md
+	$(BIN)/python bench/interval_coverage.py docs/statistics.md
 
 bench: setup
 	$(BIN)/python bench/command_line.py

@@ -10,7 +10,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lwspec.errors import ModelError, NetworkError
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.network import unreachable
+
+TEXTS_KEPT = 4096
+"""Texts whose tokens are kept: queries and answers come again with every batch."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class Reader:
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-text token, so no answer could end")
         self.eos: int = tokenizer.eos_token_id
+        self._ids = lru_cache(TEXTS_KEPT)(
+            lambda text: tuple(tokenizer.encode(text, add_special_tokens=False))
+        )
         self.bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
     @staticmethod
@@ -117,21 +123,19 @@ class Reader:
 
     def encode(self, text: str, last_tokens: int | None = None) -> list[int]:
         """Beginning-of-text token and the text's tokens, or only its last ones."""
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        ids = self._ids(text)
         return [*self.bos, *(ids if last_tokens is None else ids[-last_tokens:])]
 
     def first_tokens(self, text: str, count: int) -> str:
         """The text of the first `count` tokens."""
-        ids = self.tokenizer.encode(text, add_special_tokens=False)[:count]
-        return str(self.tokenizer.decode(ids))
+        return str(self.tokenizer.decode(self._ids(text)[:count]))
 
     def answer_ids(self, before: str, answer: str) -> list[int]:
         """Token ids of `answer` where it follows `before`.
 
         Raises ModelError where the tokenizer merges the two, so that no boundary exists.
         """
-        head = self.tokenizer.encode(before, add_special_tokens=False)
-        whole = self.tokenizer.encode(before + answer, add_special_tokens=False)
+        head, whole = self._ids(before), self._ids(before + answer)
         if whole[: len(head)] != head or len(whole) == len(head):
             raise ModelError(
                 f"the tokenizer merges {answer!r} with the end of {before!r}",
@@ -140,28 +144,43 @@ class Reader:
         return [int(token) for token in whole[len(head) :]]
 
     def pad(self, prompts: Sequence[Prompt], tails: Sequence[Sequence[int]] = ()) -> Padded:
-        """Left-pad prompts, each with a tail of token ids (its answer) where one is given."""
-        segments = [
-            [*prompt, *([tails[row]] if tails else [])] for row, prompt in enumerate(prompts)
-        ]
-        rows = [torch.cat([self.embed(part) for part in parts]) for parts in segments]
-        longest = max(len(row) for row in rows)
+        """Left-pad prompts, each with a tail of token ids (its answer) where one is given.
+
+        All ids are embedded in one lookup, and all soft tokens put in place in one copy.
+        """
+        rows = [[*prompt, *([tails[row]] if tails else [])] for row, prompt in enumerate(prompts)]
+        lengths = [sum(map(len, parts)) for parts in rows]
+        longest = max(lengths)
         if self.context is not None and longest > self.context:
             raise ModelError(
                 f"a prompt of {longest} tokens is longer than the model's context, {self.context}",
                 remedy="lower max_prompt_tokens, or the number of soft tokens",
             )
-        embeds = torch.stack([functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        mask = (torch.arange(longest, device=self.device) >= longest - lengths[:, None]).long()
+        ids: list[int] = []
+        soft: list[Tensor] = []
+        places: list[int] = []
+        for parts, length in zip(rows, lengths, strict=True):
+            ids += [0] * (longest - length)
+            for part in parts:
+                if isinstance(part, Tensor):
+                    soft.append(part)
+                    places += range(len(ids), len(ids) + len(part))
+                    ids += [0] * len(part)
+                else:
+                    ids += part
+        starts = longest - torch.tensor(lengths, device=self.device)
+        mask = (torch.arange(longest, device=self.device) >= starts[:, None]).long()
+        flat = self.embedding(torch.tensor(ids, device=self.device))
+        flat = flat.masked_fill(mask.view(-1, 1) == 0, 0.0)
+        if soft:
+            where = torch.tensor(places, device=self.device)
+            flat = flat.index_copy(0, where, torch.cat(soft).to(self.device, flat.dtype))
+        embeds = flat.view(len(rows), longest, -1)
         return Padded(embeds, mask, (mask.cumsum(1) - 1).clamp(min=0))
 
-    def embed(self, part: Sequence[int] | Tensor) -> Tensor:
-        """What the model is run on for a segment of a prompt: [tokens, width]."""
-        if isinstance(part, Tensor):
-            return part.to(device=self.device, dtype=self.embedding.weight.dtype)
-        ids = torch.tensor(list(part), dtype=torch.long, device=self.device)
-        embedded: Tensor = self.embedding(ids)
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """What the model is run on for token ids: [tokens, width]."""
+        embedded: Tensor = self.embedding(torch.tensor(list(ids), device=self.device))
         return embedded
 
     def answer_logits(

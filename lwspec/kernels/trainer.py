@@ -59,6 +59,7 @@ class Trainer:
             self.parameters,
             lr=self.settings["learning_rate"],
             weight_decay=self.settings["weight_decay"],
+            fused=self.parameters[0].is_cuda or None,
         )
         self.steps_per_epoch = math.ceil(len(self.train.rows) / self.settings["batch_size"])
         self.epochs = len(self.attempt.job.outputs)
@@ -95,7 +96,7 @@ class Trainer:
                 self._checkpoint(progress)
             if reason is not None:
                 raise reason
-            loss = yield from self._step(order[step * size : (step + 1) * size], progress.step)
+            loss = yield from self.step(order[step * size : (step + 1) * size], progress.step)
             progress.step += 1
             progress.step_in_epoch += 1
             progress.loss_sum += loss
@@ -104,7 +105,7 @@ class Trainer:
                 self.attempt.event("metric", step=progress.step, values={"train_loss": loss})
         self._checkpoint(progress)
 
-    def _step(self, indices: Sequence[int], step: int) -> Generator[Ask, Told, float]:
+    def step(self, indices: Sequence[int], step: int) -> Generator[Ask, Told, float]:
         """One update; returns the answer's cross-entropy of the batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings["learning_rate"] * self._rate(step)

@@ -1,6 +1,6 @@
 """How often intervals cover and tests reject a true null, simulated: writes docs/statistics.md.
 
-    python bench/statistics.py docs/statistics.md
+    python bench/interval_coverage.py docs/statistics.md
 
 Seeded, so that it gives the same page twice.
 """
