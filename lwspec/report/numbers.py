@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from lwspec.engine.artefacts import Test
@@ -131,17 +132,26 @@ class Numbers:
         read = [_columns(file_of(self._runs, output, PREDICTIONS), metric) for output in outputs]
         if any(columns is None for columns in read):
             return None
-        names = {tuple(names) for names, _ in filter(None, read)}
+        names = {names for names, _ in filter(None, read)}
         assert len(names) == 1, "seeds of one cell are scored on the same items"
         return Items(names.pop(), numpy.array([scores for _, scores in filter(None, read)]))
 
 
-def _columns(path: Path, metric: str) -> tuple[list[str], list[float]] | None:
+@lru_cache(maxsize=8192)
+def _columns(path: Path, metric: str) -> tuple[tuple[str, ...], NDArray[numpy.float64]] | None:
+    """The items of a file of predictions and a metric of each: comparisons ask for them again."""
     with parquet.ParquetFile(path) as file:
         if metric not in file.schema_arrow.names:
             return None
         table = file.read(["item", metric])
-    return table["item"].to_pylist(), table[metric].to_pylist()
+    names = _one_of_each(tuple(table["item"].to_pylist()))
+    return names, numpy.array(table[metric].to_pylist(), dtype=numpy.float64)
+
+
+@cache
+def _one_of_each(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same names once, however many files hold them."""
+    return names
 
 
 def _evidence(outputs: Sequence[Output]) -> list[list[str]]:
