@@ -251,6 +251,7 @@ def test_fits_that_are_stopped_together_go_on_to_the_same_bytes(
     def stopping(questions: Any, together: bool) -> Any:
         nonlocal asked
         asked += 1
+        assert together and len(questions) == 3
         if asked == 8:  # in the second epoch
             stop.number = signal.SIGTERM
         return answer(questions, together)
