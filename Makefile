@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results check test test-slurm statistics bench clean
+.PHONY: setup quickstart results check test test-slurm test-gpu statistics bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -32,6 +32,10 @@ test-slurm: setup
 		apt-get install -y -qq --no-install-recommends $$(cat tests/slurm/packages.txt); }
 	$(BIN)/pytest -m slurm -n 0 --durations=10
 
+# On a machine with a GPU; what makes training cheap there is held against the plain way.
+test-gpu: setup
+	$(BIN)/pytest -m gpu -n 0
+
 # How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
 statistics: setup
 	$(BIN)/python bench/interval_coverage.py docs/statistics.md
@@ -41,6 +45,10 @@ bench: setup
 	$(BIN)/python bench/report.py
 	$(BIN)/python bench/submission.py
 	$(BIN)/python bench/side_by_side.py
+
+# The published pair on a GPU of 80 GB: two minutes.
+bench-gpu: setup
+	$(BIN)/python bench/large.py docs/performance.md
 
 clean:
 	rm -rf .venv build *.egg-info

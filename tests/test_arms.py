@@ -13,6 +13,8 @@ from conftest import Project
 from pyarrow import parquet
 
 from lwspec.errors import ModelError
+from lwspec.kernels.answer_logits import answer_logits
+from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.byte_encoder import _segment_means, as_bytes
@@ -39,7 +41,7 @@ def setup_of(arm: Arm, reader: Reader, **settings: Any) -> Setup:
 
 
 def first_scores(reader: Reader, prompts: list[Any]) -> torch.Tensor:
-    return reader.answer(prompts, [[5], [6]]).label_logprobs
+    return answer(reader, prompts, [[5], [6]]).label_logprobs
 
 
 def states(rows: int) -> Batch:
@@ -91,7 +93,7 @@ def test_an_untrained_adapter_changes_nothing_and_a_trained_one_only_itself(read
     optimizer = torch.optim.SGD(module.parameters(), lr=5.0)
     for _ in range(3):
         optimizer.zero_grad()
-        logits, tokens = reader.answer_logits(prompt, [[5, reader.eos]])
+        logits, tokens = answer_logits(reader, prompt, [[5, reader.eos]])
         answer_loss(logits, tokens, Counts(2, 1)).backward()
         optimizer.step()
     assert not torch.allclose(first_scores(reader, prompt), before)
@@ -166,9 +168,9 @@ def test_a_byte_message_does_not_depend_on_what_stands_beside_it(reader: Reader)
     torch.manual_seed(0)
     setup = replace(setup, module=arm.build(setup).eval())
     texts = ["röd", "a much longer text than twelve bytes", ""]
-    together = arm.message(setup, Batch(texts))
+    together = arm.messages(setup, Batch(texts))
     for row, text in enumerate(texts[:2]):
-        torch.testing.assert_close(together[row], arm.message(setup, Batch([text]))[0])
+        torch.testing.assert_close(together[row], arm.messages(setup, Batch([text]))[0])
     assert as_bytes(texts, 12).shape == (3, 12)
     assert torch.isfinite(together[2]).all()
 

@@ -34,7 +34,7 @@ def test_soft_tokens_have_the_root_mean_square_of_the_receivers_embeddings(world
     torch.manual_seed(3)
     module = ARM.build(setup)
     setup = Setup(setup.settings, {}, reader, 32, module=module)
-    soft = torch.stack(list(ARM.message(setup, Batch(["a", "b"], [torch.randn(5, 32)] * 2))))
+    soft = torch.stack(list(ARM.messages(setup, Batch(["a", "b"], [torch.randn(5, 32)] * 2))))
     rms = soft.detach().pow(2).mean(-1).sqrt()
     assert soft.shape == (2, 4, reader.width)
     torch.testing.assert_close(rms, torch.full_like(rms, reader.embedding_rms))
@@ -46,9 +46,11 @@ def test_padding_changes_nothing() -> None:
     torch.manual_seed(0)
     module = Perceiver(32, 24, width=16, latents=4, depth=2, heads=2, rms=0.1)
     short, long = torch.randn(3, 32), torch.randn(9, 32)
-    together = module(*pad_states([short, long]))
+    together = module(*pad_states([short, long], torch.device("cpu")))
     for row, states in enumerate((short, long)):
-        torch.testing.assert_close(together[row], module(*pad_states([states]))[0])
+        torch.testing.assert_close(
+            together[row], module(*pad_states([states], torch.device("cpu")))[0]
+        )
 
 
 def test_diversity_is_the_mean_cosine_between_rows() -> None:

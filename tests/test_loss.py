@@ -11,6 +11,7 @@ import torch
 from conftest import Project
 from torch.nn import functional
 
+from lwspec.kernels import receiver_pass
 from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.loss import Counts, supervised
 from lwspec.kernels.reader import Reader
@@ -65,7 +66,8 @@ def test_a_batch_in_parts_has_the_loss_and_gradient_of_the_whole(reader: Reader)
     for size in (4, 3, 1):
         soft = [row.clone().requires_grad_() for row in start]
         asked = [[*text, row] for text, row in zip(texts, soft, strict=True)]
-        total += gradients([Ask(reader, asked, ANSWERS, Counts(11, 4), train, texts, (), size)])
+        ask = Ask(reader, asked, ANSWERS, Counts(11, 4), train, texts, soft, size)
+        total += map(float, gradients([ask]))
         found.append(torch.stack([row.grad for row in soft]))
     assert total[1:] == pytest.approx([total[0]] * 2, rel=1e-5)
     for gradient in found[1:]:
@@ -110,9 +112,11 @@ def test_when_memory_runs_out_fewer_rows_go_at_once_and_it_is_recorded() -> None
 
 def test_batches_hold_every_row_once_and_those_of_like_length_together() -> None:
     lengths = [3, 9, 1, 9, 4, 4, 8]
-    batches = list(by_length(lengths, 3))
+    batches = list(by_length(lengths, 3, 100))
     assert sorted(index for batch in batches for index in batch) == list(range(7))
     assert [[lengths[i] for i in batch] for batch in batches] == [[9, 9, 8], [4, 4, 3], [1]]
+    batches = list(by_length(lengths, 3, 10))
+    assert [[lengths[i] for i in batch] for batch in batches] == [[9], [9], [8], [4, 4], [3, 1]]
 
 
 def fits(project: Project) -> dict[str, dict[str, Any]]:
@@ -144,14 +148,14 @@ def test_a_fit_in_parts_ends_with_the_weights_of_one_in_whole(
     (folder / "taken/epoch-001.json").unlink()
     for made in folder.glob("attempt-1"):
         made.rename(folder.parent / "set-aside")
-    answer_logits = Reader.answer_logits
+    answer_logits = receiver_pass.answer_logits
 
-    def scarce(self: Reader, asked: Any, answers: Any) -> Any:
+    def scarce(reader: Reader, asked: Any, answers: Any) -> Any:
         if len(asked) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return answer_logits(self, asked, answers)
+        return answer_logits(reader, asked, answers)
 
-    monkeypatch.setattr(Reader, "answer_logits", scarce)
+    monkeypatch.setattr(receiver_pass, "answer_logits", scarce)
     threads = torch.get_num_threads()
     assert run.run_jobs([run.JobFolder(folder)], StopFlag())
     torch.use_deterministic_algorithms(False)

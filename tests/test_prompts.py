@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lwspec.errors import ModelError
+from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms, llmlingua
 from lwspec.kernels.perceiver import Perceiver, pad_states
@@ -60,7 +61,7 @@ def test_a_message_leaves_with_the_root_mean_square_that_is_asked_for(calibratio
     module = Perceiver(32, 24, calibration=calibration, **given)
     with torch.no_grad():
         module.leave.weight[0] *= 50  # so that tokens differ in size
-        soft = module(*pad_states([torch.randn(5, 32), torch.randn(9, 32)]))
+        soft = module(*pad_states([torch.randn(5, 32), torch.randn(9, 32)], torch.device("cpu")))
     token = soft.pow(2).mean(-1).sqrt()
     whole = soft.pow(2).mean((-2, -1)).sqrt()
     torch.testing.assert_close(whole, torch.full((2,), 0.3))
@@ -107,9 +108,9 @@ def test_a_tokenizer_without_a_padding_token_pads_nothing_into_the_prompt(world:
     reader = load(world, "gpt")
     assert reader.tokenizer.pad_token is None
     prompts = [[reader.encode("red")], [reader.encode("blue green stone river")]]
-    both = reader.answer(prompts, [[5], [6]]).label_logprobs
+    both = answer(reader, prompts, [[5], [6]]).label_logprobs
     for row, prompt in enumerate(prompts):
-        alone = reader.answer([prompt], [[5], [6]]).label_logprobs[0]
+        alone = answer(reader, [prompt], [[5], [6]]).label_logprobs[0]
         torch.testing.assert_close(both[row], alone, atol=1e-4, rtol=1e-4)
 
 

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from lwspec.errors import ModelError
-from lwspec.kernels.hidden import _blocks, hidden_states, pooled_states
+from lwspec.kernels.answer_logits import answer_logits
+from lwspec.kernels.answering import answer, texts, write
+from lwspec.kernels.blocks import blocks_of
+from lwspec.kernels.hidden import hidden_states, pooled_states
 from lwspec.kernels.loss import Counts, answer_loss
 from lwspec.kernels.prune import prune, surprisals
 from lwspec.kernels.reader import Reader
@@ -35,7 +38,7 @@ def test_labels_are_scored_in_full_whatever_stands_beside_them(reader: Reader) -
     prompts = [reader.encode(f"Text: {text}\nColour:") for text in TEXTS]
     labels = [reader.answer_ids("Colour:", f" {label}") for label in ("red", "green stone", "dark")]
     assert {len(label) for label in labels} != {1}
-    answers = reader.answer([[prompt] for prompt in prompts], labels, write_tokens=5)
+    answers = answer(reader, [[prompt] for prompt in prompts], labels, write_tokens=5)
     for row, prompt in enumerate(prompts):
         for column, label in enumerate(labels):
             logits = alone(reader, prompt + label)
@@ -47,14 +50,14 @@ def test_labels_are_scored_in_full_whatever_stands_beside_them(reader: Reader) -
 
 def test_writing_is_greedy_generation(reader: Reader) -> None:
     prompts = [reader.encode(f"Text: {text}\nKeywords:") for text in TEXTS]
-    written = reader.write([[prompt] for prompt in prompts], 7)
+    written = write(reader, [[prompt] for prompt in prompts], 7)
     for prompt, text in zip(prompts, written, strict=True):
         ids = torch.tensor([prompt])
         made = reader.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=7, do_sample=False,
             pad_token_id=reader.eos,
         )  # fmt: skip
-        assert text == reader._text(made[0, len(prompt) :].tolist())
+        assert text == texts(reader, made[:, len(prompt) :])[0]
 
 
 def test_hidden_states_of_every_layer(reader: Reader) -> None:
@@ -105,7 +108,7 @@ def test_pruning_keeps_the_most_surprising_tokens_in_their_order(reader: Reader)
 
 def test_nothing_above_the_layer_is_run(reader: Reader) -> None:
     ran: list[int] = []
-    for index, block in enumerate(_blocks(reader.model)):
+    for index, block in enumerate(blocks_of(reader.model)):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
     hidden_states(reader, [[reader.encode("red")]], 1)
     assert ran == [0]
@@ -114,9 +117,9 @@ def test_nothing_above_the_layer_is_run(reader: Reader) -> None:
 def test_embeddings_and_tokens_give_the_same_answer(reader: Reader) -> None:
     ids = reader.encode("Text: red\nColour:")
     label = [reader.answer_ids("Colour:", " red")]
-    as_ids = reader.answer([[ids]], label)
+    as_ids = answer(reader, [[ids]], label)
     embedded = reader.embedding(torch.tensor(ids[3:])).detach()
-    mixed = reader.answer([[ids[:3], embedded]], label)
+    mixed = answer(reader, [[ids[:3], embedded]], label)
     torch.testing.assert_close(as_ids.label_logprobs, mixed.label_logprobs)
 
 
@@ -127,10 +130,10 @@ def test_the_loss_is_the_mean_over_answer_tokens(reader: Reader) -> None:
         for label in ("red", "green stone", "blue")
     ]
     terms = []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        logits = alone(reader, prompt + answer)
-        terms += [-float(logits[len(prompt) + i - 1, token]) for i, token in enumerate(answer)]
-    logits, tokens = reader.answer_logits([[prompt] for prompt in prompts], answers)
+    for prompt, said in zip(prompts, answers, strict=True):
+        logits = alone(reader, prompt + said)
+        terms += [-float(logits[len(prompt) + i - 1, token]) for i, token in enumerate(said)]
+    logits, tokens = answer_logits(reader, [[prompt] for prompt in prompts], answers)
     loss = answer_loss(logits, tokens, Counts(sum(map(len, answers)), 3))
     assert float(loss) == pytest.approx(sum(terms) / len(terms), abs=1e-4)
 
@@ -138,7 +141,7 @@ def test_the_loss_is_the_mean_over_answer_tokens(reader: Reader) -> None:
 def test_gradients_reach_soft_tokens_and_nothing_else(reader: Reader) -> None:
     soft = torch.randn(2, 3, reader.width, requires_grad=True)
     prompts = [[reader.encode("Colour:"), row] for row in soft]
-    logits, tokens = reader.answer_logits(prompts, [[5, reader.eos], [6, 7, reader.eos]])
+    logits, tokens = answer_logits(reader, prompts, [[5, reader.eos], [6, 7, reader.eos]])
     answer_loss(logits, tokens, Counts(5, 2)).backward()
     assert soft.grad is not None
     assert torch.isfinite(soft.grad).all()

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from lwspec.engine.runfolder import JobFolder, read_json, write_json
-from lwspec.kernels import run
+from lwspec.kernels import receiver_pass, run
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms import lora
 from lwspec.kernels.attempt import StopFlag
@@ -42,7 +42,7 @@ def batches(reader: Reader) -> tuple[list[Ask], list[torch.Tensor]]:
         leaves = [row.requires_grad_() for row in start.unbind()]
         prompts = [[reader.encode("red " * (n + 1)), leaf] for n, leaf in enumerate(leaves)]
         counts = Counts(rows * len(said), rows)
-        asked.append(Ask(reader, prompts, [said] * rows, counts, PLAIN, None, (), 2))
+        asked.append(Ask(reader, prompts, [said] * rows, counts, PLAIN, None, leaves, 2))
         soft += leaves
     return asked, soft
 
@@ -50,7 +50,7 @@ def batches(reader: Reader) -> tuple[list[Ask], list[torch.Tensor]]:
 def told(reader: Reader, together: bool) -> tuple[list[float], list[torch.Tensor], bool]:
     asked, soft = batches(reader)
     found, still = answer(asked, together)
-    losses = [each.loss for each in found if not isinstance(each, Exception)]
+    losses = [float(each.loss) for each in found if not isinstance(each, Exception)]
     return losses, [row.grad for row in soft if row.grad is not None], still
 
 
@@ -70,14 +70,14 @@ def test_batches_in_one_pass_have_the_losses_and_gradients_of_each_alone(reader:
 def test_what_does_not_fit_together_is_asked_apart_from_then_on(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, answer_logits = told(reader, True), Reader.answer_logits
+    whole, answer_logits = told(reader, True), receiver_pass.answer_logits
 
-    def scarce(self: Reader, asked: Any, answers: Any) -> Any:
+    def scarce(reader: Reader, asked: Any, answers: Any) -> Any:
         if len(asked) == 3:  # in the second round, after gradients were sent
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return answer_logits(self, asked, answers)
+        return answer_logits(reader, asked, answers)
 
-    monkeypatch.setattr(Reader, "answer_logits", scarce)
+    monkeypatch.setattr(receiver_pass, "answer_logits", scarce)
     losses, gradients, still = told(reader, True)
     assert not still
     assert losses == pytest.approx(whole[0], rel=1e-5)
@@ -94,19 +94,19 @@ def test_gradients_at_adapters_in_the_reader_are_forgotten_too(
     prompts = [[reader.encode("red " * n)] for n in (1, 2, 3, 4)]
     asked = Ask(reader, prompts, [[5, 1]] * 4, Counts(8, 4), PLAIN, None, trained, 4)
     gradients: list[list[torch.Tensor]] = []
-    answer_logits, calls = Reader.answer_logits, 0
+    answer_logits, calls = receiver_pass.answer_logits, 0
 
-    def scarce(self: Reader, asked: Any, answers: Any) -> Any:
+    def scarce(reader: Reader, asked: Any, answers: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return answer_logits(self, asked, answers)
+        return answer_logits(reader, asked, answers)
 
     for rows, scarcely in ((4, False), (3, True)):
         if scarcely:
             calls = 1
-            monkeypatch.setattr(Reader, "answer_logits", scarce)
+            monkeypatch.setattr(receiver_pass, "answer_logits", scarce)
         for weight in trained:
             weight.grad = None
         (found,), _ = answer([replace(asked, rows_at_once=rows)], False)

@@ -344,6 +344,7 @@ class _Builder:
             gpus,
             self.spec.resources.threads,
             kind == "fit" and block.arm.epochs and not block.arm.own_reader,
+            self.spec.resources.compile and kind in ("fit", "evaluate"),
             1 if self.spec.budget.gpu == "cpu" else gpus,
         )
         if known is None or known.outputs != outputs:

@@ -43,6 +43,8 @@ class Job:
     threads: int = 1
     shares: bool = False
     """Whether it may share the receiver's passes with jobs that differ from it in seed alone."""
+    compiled: bool = False
+    """Whether the frozen models are compiled for it: sums may round otherwise."""
     charge: int = 1
     """How many of the budget's units it holds while it runs: none where only GPUs are counted."""
 
@@ -57,7 +59,7 @@ class Job:
         if not self.shares:
             return self.id
         others = {key: value for key, value in self.settings.items() if key != "seed"}
-        return canonical([self.step, others, self.inputs, self.gpus])
+        return canonical([self.step, others, self.inputs, self.gpus, self.compiled])
 
     @property
     def alone(self) -> bool:

@@ -41,6 +41,15 @@ class Resources(Frozen):
     frozen models and the receiver's passes, and each has weights and an optimiser of its own. Sums
     in a pass of other rows round otherwise, so that numbers agree with those of a fit alone to a
     few digits and not to the bit."""
+    compile: bool = False
+    """Whether the frozen models' blocks are compiled, and on a GPU the passes of training recorded
+    as CUDA graphs. It takes some ten seconds a process, and rounds sums otherwise too."""
+
+    @model_validator(mode="after")
+    def _one_gpu_where_compiled(self) -> Self:
+        if self.compile and self.gpus > 1:
+            raise ValueError("compiled passes run on one GPU: set gpus to 1, or compile to false")
+        return self
 
 
 class Model(Frozen):

@@ -69,7 +69,10 @@ class Arm:
     declaration: ArmDeclaration
     build: Callable[[Setup], nn.Module] | None = None
     """Its trainable module where its inputs lie, initialised from torch's seeded generator."""
+    inputs: Callable[[Setup, Batch], Sequence[Tensor]] | None = None
+    """What the module is run on, where the message [rows, soft_tokens, width] is what it makes."""
     message: Callable[[Setup, Batch], Message] | None = None
+    """The message of an arm that makes it otherwise."""
     present: Callable[[Setup, Any, Seen], Prompt] | None = None
     """One row's message, and what the regime lets it see of the row, to what the reader runs on."""
     loss: Callable[[Setup, Message], Tensor] | None = None
@@ -78,3 +81,16 @@ class Arm:
     """Fit in one step from all training rows, their labels and the number of labels."""
     predict: Callable[[Setup, Batch], Tensor] | None = None
     """Log-probabilities [rows, labels] without any reader."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything crosses from sender to receiver."""
+        return self.inputs is not None or self.message is not None
+
+    def messages(self, setup: Setup, batch: Batch) -> Message:
+        """What crosses, one a row. Only where it `sends`."""
+        if self.inputs is not None:
+            assert setup.module is not None
+            return list(setup.module(*self.inputs(setup, batch)))
+        assert self.message is not None
+        return self.message(setup, batch)

@@ -13,10 +13,16 @@ Part = TypeVar("Part")
 Made = TypeVar("Made")
 
 
-def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, the longest first, so that little is padding."""
+def by_length(lengths: Sequence[int], rows: int, most: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, the longest first, so that little is padding.
+
+    A batch has at most so many `rows`, and less where they would be longer than `most` together.
+    """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    yield from (list(part) for part in parts(order, size))
+    while order:
+        size = min(rows, max(1, most // max(1, lengths[order[0]])))
+        yield order[:size]
+        order = order[size:]
 
 
 def parts(rows: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:

@@ -120,6 +120,7 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
                 "source_files": evidence.source_files(),
                 "threads": job.threads,
                 "side_by_side": attempt.side_by_side,
+                "compiled": job.compiled,
                 "seed": job.settings.get("seed"),
                 "places": dict(job.places),
             },

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lwspec.errors import ModelError
+from lwspec.kernels.blocks import blocks_of
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.pool import pool
 from lwspec.kernels.reader import Padded, Reader
@@ -28,7 +29,7 @@ def hidden_states(reader: Reader, prompts: Sequence[Prompt], layer: int) -> list
 
     Raises ModelError for a layer that the model lacks.
     """
-    blocks = _blocks(reader.model)
+    blocks = blocks_of(reader.model)
     if layer > len(blocks):
         raise ModelError(
             f"layer {layer} is asked for; the model has {len(blocks)}",
@@ -86,12 +87,3 @@ def _run_to(model: Any, layer: int, blocks: Any, arguments: dict[str, Any]) -> T
     finally:
         hook.remove()
     return seen[0]
-
-
-def _blocks(model: Any) -> Any:
-    """The list of decoder blocks, whatever the family calls it."""
-    depth = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
-            return module
-    raise ModelError(f"no list of {depth} blocks was found in {type(model).__name__}")

@@ -24,6 +24,7 @@ import torch
 
 from lwspec.engine.runfolder import read_json
 from lwspec.kernels import wire
+from lwspec.kernels.answering import go_on, start
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.measured import open_measured, write_record
@@ -98,15 +99,16 @@ class Chain:
             mark()
             return
         messages = no_messages(rows)
-        if self.arm.message is not None:
-            made = self.arm.message(self.setup, batch)
+        if self.arm.sends:
+            made = self.arm.messages(self.setup, batch)
             messages, _ = wire.send(made, self.settings.get("precision", TEXT))
         mark()
-        assert self.setup.reader is not None
-        started = self.setup.reader.start(present_all(self.arm, self.setup, messages, rows))
+        reader = self.setup.reader
+        assert reader is not None
+        started = start(reader, present_all(self.arm, self.setup, messages, rows))
         mark()
         tokens = self.settings["latency"]["new_tokens"]
-        written = self.setup.reader.go_on(started, tokens, stop_at_end=False)
+        written = go_on(reader, started, tokens, stop_at_end=False)
         assert written.shape == (len(rows), tokens)
 
     def _sender(self, rows: Sequence[Row]) -> Batch:

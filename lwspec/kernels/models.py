@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def load_reader(
 
     It is `shared` with what else this process runs, unless weights of an arm's own go into it.
     """
-    load = _load if shared else _load.__wrapped__
+    load = partial(_load if shared else _load.__wrapped__, attempt.job.compiled)
     if "toy" in model:
         made = attempt.input(role)
         path = made.file("result", "model/config.json").parent
@@ -44,6 +44,12 @@ def load_reader(
 
 
 @lru_cache(maxsize=2)
-def _load(path: str | Path, dtype: str, revision: str | None, device: torch.device) -> Reader:
+def _load(
+    compiled: bool,
+    path: str | Path,
+    dtype: str,
+    revision: str | None,
+    device: torch.device,
+) -> Reader:
     """Each of a pair once in a process."""
-    return Reader.load(path, dtype, revision, device)
+    return Reader.load(path, dtype, revision, device, compiled=compiled)

@@ -7,9 +7,13 @@ are not normalised; width W is a setting here, with projections where it differs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from lwspec.kernels.reader import to_device
 
 EPSILON = 1e-8
 
@@ -84,12 +88,17 @@ def _projection(width_in: int, width_out: int) -> nn.Module:
     return nn.Identity() if width_in == width_out else nn.Linear(width_in, width_out)
 
 
-def pad_states(states: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Right-padded states [B, T, S] in float32 and the mask [B, T] that is True on padding."""
-    padded = nn.utils.rnn.pad_sequence([s.float() for s in states], batch_first=True)
-    lengths = torch.tensor([len(s) for s in states], device=padded.device)
-    positions = torch.arange(padded.shape[1], device=padded.device)
-    return padded, positions[None, :] >= lengths[:, None]
+def pad_states(states: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Right-padded states [B, T, S] in float32 and the mask [B, T] that is True on padding.
+
+    On a GPU T is a multiple of 16, so that few shapes occur.
+    """
+    padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+    if device.type == "cuda":
+        padded = functional.pad(padded, (0, 0, 0, -padded.shape[1] % 16))
+    lengths = to_device(torch.tensor([len(s) for s in states]), device)
+    positions = torch.arange(padded.shape[1], device=device)
+    return to_device(padded, device).float(), positions[None, :] >= lengths[:, None]
 
 
 def batch_similarity(messages_BMR: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""A frozen causal model that reads prompts and answers: learning, scoring, writing.
+"""A causal model with its tokenizer: what prompts are made of, and how they lie side by side.
 
-Prompts are sequences of token ids and embeddings, left-padded, so that every row's answer begins
-at the same position. Shapes: B rows, T tokens, V vocabulary, L labels, W width.
+Prompts are sequences of token ids and embeddings. What all rows begin with is read once; the rest
+is left-padded, so that every row's answer begins at the same position. Shapes: B rows, T tokens,
+P tokens of the common prefix, V vocabulary, W width.
 """
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,12 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lwspec.errors import ModelError, NetworkError
+from lwspec.kernels.captured import Kept
+from lwspec.kernels.compiled import compile_blocks
+from lwspec.kernels.masks import causal_mask
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.network import unreachable
+from lwspec.kernels.prefix import Prefixes, common_prefix, without
 
 TEXTS_KEPT = 4096
 """Texts whose tokens are kept: queries and answers come again with every batch."""
@@ -30,47 +34,51 @@ TEXTS_KEPT = 4096
 
 @dataclass(frozen=True)
 class Padded:
-    """Prompts side by side: embeddings [B, T, W], mask [B, T], positions [B, T]."""
+    """Prompts side by side: embeddings [B, T, W], mask [B, T], positions [B, T].
+
+    What stands before them in every row, `prefix`, is no part of the three but of the positions.
+    """
 
     embeds: Tensor
     mask: Tensor
     positions: Tensor
+    prefix: tuple[int, ...] = ()
 
-
-@dataclass(frozen=True)
-class Started:
-    """Prompts that were read: the KV cache, and the next token's log-probabilities [B, V]."""
-
-    padded: Padded
-    cache: Any
-    next_BV: Tensor
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model says after some prompts."""
-
-    label_logprobs: Tensor
-    """[B, L]: log-probability of each label, summed over its tokens."""
-    first_token: Tensor
-    """[B]: the most probable first token."""
-    written: list[str] | None
-    """Greedily decoded text, up to the end token; None where none was asked for."""
+    @property
+    def whole_mask(self) -> Tensor:
+        """Which tokens count, those of the prefix before the others: [B, P + T]."""
+        return functional.pad(self.mask, (len(self.prefix), 0), value=1)
 
 
 class Reader:
     """A frozen model with its tokenizer, on one device."""
 
-    def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+    ) -> None:
         spread = hasattr(model, "hf_device_map")
         self.model = (model if spread else model.to(device)).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.device = device
+        self.frozen = True
+        """Until an arm puts weights of its own into the model."""
+        self.compiled = compiled
+        self.prefixes = Prefixes()
+        self.passes: Kept[Any] = Kept()
         if "inputs_embeds" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{type(model).__name__} takes no inputs_embeds, so no soft token could reach it",
                 remedy="choose a decoder that transformers runs on inputs_embeds",
             )
+        # A head that is given a stretch of each row would read its weights once for every row.
+        self.model.get_output_embeddings().register_forward_pre_hook(_contiguous)
+        if compiled:
+            compile_blocks(self.model)
         self.embedding = self.model.get_input_embeddings()
         self.width: int = self.embedding.embedding_dim
         self.context: int | None = getattr(
@@ -85,7 +93,14 @@ class Reader:
         self.bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
     @staticmethod
-    def load(path: str | Path, dtype: str, revision: str | None, device: torch.device) -> Reader:
+    def load(
+        path: str | Path,
+        dtype: str,
+        revision: str | None,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+    ) -> Reader:
         """Load a model folder or hub id. Raises ModelError or NetworkError.
 
         Where the process sees several GPUs, accelerate spreads the model's layers over them.
@@ -107,7 +122,7 @@ class Reader:
                 where=str(path),
                 remedy="check the path; for a hub model, the network and `hf auth login`",
             ) from None
-        return Reader(model, tokenizer, device)
+        return Reader(model, tokenizer, device, compiled=compiled)
 
     @cached_property
     @torch.no_grad()
@@ -143,17 +158,27 @@ class Reader:
             )
         return [int(token) for token in whole[len(head) :]]
 
-    def pad(self, prompts: Sequence[Prompt], tails: Sequence[Sequence[int]] = ()) -> Padded:
+    def pad(
+        self,
+        prompts: Sequence[Prompt],
+        tails: Sequence[Sequence[int]] = (),
+        *,
+        share: bool = False,
+    ) -> Padded:
         """Left-pad prompts, each with a tail of token ids (its answer) where one is given.
 
-        All ids are embedded in one lookup, and all soft tokens put in place in one copy.
+        With `share`, what all prompts begin with is left out and named. All ids are embedded in
+        one lookup, and all soft tokens put in place in one copy.
         """
-        rows = [[*prompt, *([tails[row]] if tails else [])] for row, prompt in enumerate(prompts)]
+        shared = common_prefix(prompts) if share and self.frozen else ()
+        rests = [without(prompt, len(shared)) for prompt in prompts] if shared else prompts
+        rows = [[*rest, *([tails[row]] if tails else [])] for row, rest in enumerate(rests)]
         lengths = [sum(map(len, parts)) for parts in rows]
         longest = max(lengths)
-        if self.context is not None and longest > self.context:
+        if self.context is not None and longest + len(shared) > self.context:
             raise ModelError(
-                f"a prompt of {longest} tokens is longer than the model's context, {self.context}",
+                f"a prompt of {longest + len(shared)} tokens is longer than the model's context, "
+                f"{self.context}",
                 remedy="lower max_prompt_tokens, or the number of soft tokens",
             )
         ids: list[int] = []
@@ -168,117 +193,45 @@ class Reader:
                     ids += [0] * len(part)
                 else:
                     ids += part
-        starts = longest - torch.tensor(lengths, device=self.device)
+        starts = longest - self.tensor(lengths)
         mask = (torch.arange(longest, device=self.device) >= starts[:, None]).long()
-        flat = self.embedding(torch.tensor(ids, device=self.device))
+        flat = self.embedding(self.tensor(ids))
         flat = flat.masked_fill(mask.view(-1, 1) == 0, 0.0)
         if soft:
-            where = torch.tensor(places, device=self.device)
-            flat = flat.index_copy(0, where, torch.cat(soft).to(self.device, flat.dtype))
+            made = torch.cat(soft).to(self.device, flat.dtype)
+            flat = flat.index_copy(0, self.tensor(places), made)
         embeds = flat.view(len(rows), longest, -1)
-        return Padded(embeds, mask, (mask.cumsum(1) - 1).clamp(min=0))
+        positions = len(shared) + (mask.cumsum(1) - 1).clamp(min=0)
+        return Padded(embeds, mask, positions, shared)
+
+    def mask(
+        self, padded: Padded, positions: Tensor | None = None, labels: Sequence[int] = ()
+    ) -> Any:
+        """Which token sees which: causal, a label's tokens that are fed behind apart from others'.
+
+        `positions` [B, T + F] are those of the prompts and of what is fed.
+        """
+        config = self.model.config.get_text_config()
+        positions = padded.positions if positions is None else positions
+        dtype = padded.embeds.dtype
+        return causal_mask(config, len(padded.prefix), padded.mask, positions, dtype, labels)
+
+    def tensor(self, values: Sequence[Any]) -> Tensor:
+        """Whole numbers on the model's device, sent without waiting for what runs there."""
+        return to_device(torch.tensor(values), self.device)
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """What the model is run on for token ids: [tokens, width]."""
-        embedded: Tensor = self.embedding(torch.tensor(list(ids), device=self.device))
+        embedded: Tensor = self.embedding(self.tensor(list(ids)))
         return embedded
 
-    def answer_logits(
-        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]
-    ) -> tuple[Tensor, Tensor]:
-        """Logits [B, T, V] in float32 over the answers' tokens, and the tokens [B, T].
 
-        Answers are aligned at their ends; what stands before a shorter one is -100 among the
-        tokens. Gradients reach the prompts' embeddings.
-        """
-        padded = self.pad(prompts, answers)
-        longest = max(len(answer) for answer in answers)
-        logits_BTV = self.model(
-            inputs_embeds=padded.embeds,
-            attention_mask=padded.mask,
-            position_ids=padded.positions,
-            use_cache=False,
-            logits_to_keep=longest + 1,
-        ).logits[:, :-1]
-        tokens_BT = torch.tensor(
-            [[-100] * (longest - len(answer)) + list(answer) for answer in answers],
-            device=self.device,
-        )
-        return logits_BTV.float(), tokens_BT
+def _contiguous(head: Any, given: tuple[Tensor]) -> tuple[Tensor]:
+    return (given[0].contiguous(),)
 
-    @torch.no_grad()
-    def start(self, prompts: Sequence[Prompt]) -> Started:
-        """Read the prompts, and keep what the next token is computed from."""
-        padded = self.pad(prompts)
-        first = self.model(
-            inputs_embeds=padded.embeds,
-            attention_mask=padded.mask,
-            position_ids=padded.positions,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return Started(padded, first.past_key_values, first.logits[:, -1].float().log_softmax(-1))
 
-    @torch.no_grad()
-    def answer(
-        self, prompts: Sequence[Prompt], labels: Sequence[Sequence[int]], write_tokens: int = 0
-    ) -> Answers:
-        """Score every label in full after each prompt, and write up to `write_tokens` greedily."""
-        started = self.start(prompts)
-        next_BV = started.next_BV
-        scores = [self._score(label, started) for label in labels]
-        written = None
-        if write_tokens:
-            written = [self._text(row) for row in self.go_on(started, write_tokens).tolist()]
-        stacked = torch.stack(scores, 1) if scores else next_BV.new_zeros(len(next_BV), 0)
-        return Answers(stacked, next_BV.argmax(-1), written)
-
-    def _score(self, label: Sequence[int], started: Started) -> Tensor:
-        """Log-probability [B] of a label's tokens; the cache is left as it was found."""
-        score = started.next_BV[:, label[0]]
-        if len(label) == 1:
-            return score
-        rows = len(score)
-        fed = torch.tensor([label[:-1]], device=self.device).expand(rows, -1)
-        # A sliding window forgets, so its cache cannot be cropped back: a copy is fed instead.
-        slides = any(getattr(layer, "is_sliding", False) for layer in started.cache.layers)
-        cache = copy.deepcopy(started.cache) if slides else started.cache
-        logits = self._continue(fed, cache, started.padded).float().log_softmax(-1)
-        rest = torch.tensor([label[1:]], device=self.device).expand(rows, -1)
-        if not slides:
-            cache.crop(-fed.shape[1])
-        return score + logits.gather(-1, rest[..., None])[..., 0].sum(1)
-
-    def _continue(self, ids_BT: Tensor, cache: Any, padded: Padded) -> Tensor:
-        """Logits [B, T, V] after feeding tokens behind what the cache holds."""
-        held = cache.get_seq_length()
-        rows, new = ids_BT.shape
-        grown = functional.pad(padded.mask, (0, held - padded.mask.shape[1] + new), value=1)
-        start = padded.mask.sum(1, keepdim=True) + held - padded.mask.shape[1]
-        logits: Tensor = self.model(
-            input_ids=ids_BT,
-            attention_mask=grown,
-            position_ids=start + torch.arange(new, device=self.device),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        return logits
-
-    @torch.no_grad()
-    def go_on(self, started: Started, most: int, *, stop_at_end: bool = True) -> Tensor:
-        """Greedy token ids [B, written]: until every row has ended, or `most` in any case."""
-        tokens = [started.next_BV.argmax(-1)]
-        ended = tokens[0] == self.eos
-        while len(tokens) < most and not (stop_at_end and bool(ended.all())):
-            logits = self._continue(tokens[-1][:, None], started.cache, started.padded)
-            tokens.append(logits[:, -1].argmax(-1))
-            ended = ended | (tokens[-1] == self.eos)
-        return torch.stack(tokens, 1)
-
-    def _text(self, ids: list[int]) -> str:
-        kept = ids[: ids.index(self.eos)] if self.eos in ids else ids
-        return str(self.tokenizer.decode(kept))
-
-    def write(self, prompts: Sequence[Prompt], most: int) -> list[str]:
-        """Greedy text of at most `most` tokens after each prompt."""
-        return [self._text(row) for row in self.go_on(self.start(prompts), most).tolist()]
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of this machine's memory on a device; to a GPU without waiting for its work."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

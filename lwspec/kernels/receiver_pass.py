@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from lwspec.kernels.answer_logits import answer_logits
 from lwspec.kernels.loss import Counts, batch_loss
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.reader import Reader
@@ -31,8 +32,8 @@ class Ask:
     train: Mapping[str, Any]
     teacher: Sequence[Prompt] | None
     """Prompts with the text itself, where the receiver that reads it is distilled."""
-    trained: Sequence[Tensor]
-    """Weights that gradients reach in the pass itself, beside the prompts' own tensors."""
+    leaves: Sequence[Tensor]
+    """Where gradients collect: the messages, and weights that are used in the pass itself."""
     rows_at_once: int
 
     def part(self, number: int) -> Ask:
@@ -48,8 +49,8 @@ class Ask:
 class Told:
     """What came of a question: the gradients lie at the prompts."""
 
-    loss: float
-    """The answers' cross-entropy over the batch."""
+    loss: Tensor
+    """The answers' cross-entropy over the batch, where the receiver is."""
     rows_at_once: int
     """Fewer than were asked for where memory ran out."""
 
@@ -90,18 +91,18 @@ def _alone(ask: Ask) -> Told | Exception:
         except Exception as error:
             return error
         _forget(ask)
+        ask.reader.passes.drop()
         torch.cuda.empty_cache()
         ask = replace(ask, rows_at_once=(ask.rows_at_once + 1) // 2)
 
 
 def _forget(ask: Ask) -> None:
     """Drop the gradients that a pass left before it failed."""
-    soft = (part for prompt in ask.prompts for part in prompt if isinstance(part, Tensor))
-    for tensor in (*soft, *ask.trained):
+    for tensor in ask.leaves:
         tensor.grad = None
 
 
-def gradients(asked: Sequence[Ask]) -> list[float]:
+def gradients(asked: Sequence[Ask]) -> Sequence[Tensor]:
     """Send the gradients of all the batches back to their prompts; each one's cross-entropy.
 
     All are of one reader. Raises torch.OutOfMemoryError, with gradients of some rows sent.
@@ -115,7 +116,7 @@ def gradients(asked: Sequence[Ask]) -> list[float]:
         torch.stack([whole for whole, _ in shares]).sum().backward()  # type: ignore[no-untyped-call]
         for place, (_, cross_entropy) in zip(parts, shares, strict=True):
             plain[place] += cross_entropy
-    return plain.tolist()
+    return plain.unbind()
 
 
 def losses(parts: Sequence[Ask]) -> list[tuple[Tensor, Tensor]]:
@@ -124,13 +125,13 @@ def losses(parts: Sequence[Ask]) -> list[tuple[Tensor, Tensor]]:
     assert all(part.reader is reader for part in parts), "one pass is of one receiver"
     prompts = [prompt for part in parts for prompt in part.prompts]
     answers = [answer for part in parts for answer in part.answers]
-    logits_BTV, tokens_BT = reader.answer_logits(prompts, answers)
+    logits_BTV, tokens_BT = answer_logits(reader, prompts, answers)
     teachers = [prompt for part in parts for prompt in part.teacher or ()]
     assert len(teachers) in (0, len(prompts)), "fits of one pass distil all or none"
     teacher_BTV = None
     if teachers:
         with torch.no_grad():
-            teacher_BTV, _ = reader.answer_logits(teachers, answers)
+            teacher_BTV, _ = answer_logits(reader, teachers, answers)
     shares, start = [], 0
     for part in parts:
         rows = slice(start, start + len(part.answers))

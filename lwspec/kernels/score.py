@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lwspec.kernels import wire
+from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.batches import RowsAtOnce, by_length
@@ -21,7 +22,9 @@ from lwspec.kernels.items import Items
 from lwspec.kernels.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
-VALIDATION_BATCH = 32
+VALIDATION_BATCH = 256
+CHARS_AT_ONCE = 65_536
+"""Of the texts of a batch, each counted as long as the longest."""
 TEXT = "text"
 """The precision of a message that is no tensor."""
 
@@ -93,7 +96,7 @@ def score(
     firsts = [answers.ids(row.target)[0] for row in items.rows]
     right = [float(row.first_token == first) for row, first in zip(said, firsts, strict=True)]
     scored = _with(scored, {"first_token_accuracy": right})
-    if precision is not None and arm.message is not None:
+    if precision is not None and arm.sends:
         scored = _with(scored, {"message_bytes": [row.message_bytes for row in said]})
     return scored
 
@@ -104,7 +107,7 @@ def _ask_all(
     """Ask about every row, in batches of like length; answers in the order of the rows."""
     at_once = RowsAtOnce(attempt, batch_size)
     found: dict[int, Said] = {}
-    for indices in by_length([len(row.context) for row in items.rows], batch_size):
+    for indices in by_length([len(row.context) for row in items.rows], batch_size, CHARS_AT_ONCE):
         attempt.check()
         found.update(zip(indices, at_once.over(indices, ask), strict=True))
         attempt.progress(len(found), len(items.rows), "scoring")
@@ -135,7 +138,7 @@ def _ask(
     messages, sizes = _messages(arm, setup, items.batch(indices), precision)
     with torch.no_grad():
         prompts = present_all(arm, setup, messages, [items.rows[index] for index in indices])
-    answers = setup.reader.answer(prompts, label_ids, most)
+    answers = answer(setup.reader, prompts, label_ids, most)
     written: Sequence[str | None] = answers.written or [None] * len(indices)
     logprobs, firsts = answers.label_logprobs.tolist(), answers.first_token.tolist()
     return [Said(*row) for row in zip(logprobs, firsts, written, sizes, strict=True)]
@@ -146,10 +149,10 @@ def _messages(
 ) -> tuple[Sequence[Any], list[int]]:
     """What reaches the receiver, and the bytes that each message took on the way."""
     lengths = [0] * len(batch.contexts)
-    if arm.message is None:
+    if not arm.sends:
         return no_messages(batch.contexts), lengths
     with torch.no_grad():
-        messages = arm.message(setup, batch)
+        messages = arm.messages(setup, batch)
     return (messages, lengths) if precision is None else wire.send(messages, precision)
 
 

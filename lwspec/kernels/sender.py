@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
+from lwspec.kernels.answering import write
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.batches import RowsAtOnce, by_length
 from lwspec.kernels.hidden import hidden_states, pooled_states
@@ -24,7 +25,9 @@ from lwspec.kernels.rows import Row, read_rows
 from lwspec.kernels.seen import fill
 from lwspec.kernels.stored import write_pooled, write_states, write_texts
 
-ROWS_AT_ONCE = 32
+ROWS_AT_ONCE = 256
+CHARS_AT_ONCE = 16_384
+"""Of the texts of a batch, each counted as long as the longest."""
 
 Made = TypeVar("Made")
 Work: TypeAlias = Callable[[Reader, Sequence[Row], Mapping[str, Any]], list[Made]]
@@ -60,7 +63,7 @@ def texts_of(reader: Reader, rows: Sequence[Row], settings: Mapping[str, Any]) -
         contexts = [row.context for row in rows]
         return prune(reader, contexts, settings["keep_tokens"], settings["max_prompt_tokens"])
     prompts = [[prompt(reader, row, settings)] for row in rows]
-    return [text.strip() for text in reader.write(prompts, settings["max_new_tokens"])]
+    return [text.strip() for text in write(reader, prompts, settings["max_new_tokens"])]
 
 
 def prompt(reader: Reader, row: Row, settings: Mapping[str, Any]) -> list[int]:
@@ -118,7 +121,7 @@ def _pass(
     """`work` over all rows in batches of like length: each row's place and what was made of it."""
     at_once = RowsAtOnce(attempt, ROWS_AT_ONCE)
     done = 0
-    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE):
+    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE, CHARS_AT_ONCE):
         attempt.check()
         chosen = [rows[index] for index in indices]
         made = at_once.over(chosen, lambda part: work(reader, part, attempt.job.settings))

@@ -27,6 +27,7 @@ from lwspec.kernels.checkpoint import (
     save_weights,
 )
 from lwspec.kernels.items import Items
+from lwspec.kernels.learner import Learner
 from lwspec.kernels.loss import Counts, supervised
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.prompts import text_prompt
@@ -34,7 +35,7 @@ from lwspec.kernels.receiver_pass import Ask, Steps, Told
 from lwspec.kernels.rows import Row
 from lwspec.kernels.score import score, validation_metrics
 from lwspec.kernels.seen import Seen
-from lwspec.kernels.setup import AnswerFormat, no_messages, present_all
+from lwspec.kernels.setup import AnswerFormat, present_all
 
 LOG_EVERY_STEPS = 10
 
@@ -54,16 +55,12 @@ class Trainer:
     def __post_init__(self) -> None:
         self.settings: dict[str, Any] = dict(self.attempt.job.settings["train"])
         self.seed: int = self.attempt.job.settings["seed"]
-        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=self.settings["learning_rate"],
-            weight_decay=self.settings["weight_decay"],
-            fused=self.parameters[0].is_cuda or None,
-        )
+        self.learner = Learner(self.arm, self.setup, self.settings)
         self.steps_per_epoch = math.ceil(len(self.train.rows) / self.settings["batch_size"])
         self.epochs = len(self.attempt.job.outputs)
         self.rows_at_once: int = self.settings["batch_size"]
+        # Where the losses are, so that nobody waits for them.
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.learner.device)
 
     def run(self) -> Steps:
         """Go on from the furthest readable checkpoint to the last epoch that is owed."""
@@ -77,7 +74,7 @@ class Trainer:
     def _resume(self) -> Progress:
         for place in complete_checkpoints(self.attempt.job_folder):
             try:
-                progress = load_checkpoint(place, self.module, self.optimizer)
+                progress = load_checkpoint(place, self.module, self.learner.optimizer)
             except CheckpointError as error:
                 self.attempt.event("checkpoint_unreadable", where=str(place), what=str(error))
                 continue
@@ -90,6 +87,7 @@ class Trainer:
         """Train to the end of an epoch, then store a checkpoint."""
         order = epoch_order(len(self.train.rows), self.seed, progress.epoch)
         size, total = self.settings["batch_size"], self.epochs * self.steps_per_epoch
+        self._loss_sum.fill_(progress.loss_sum)
         for step in range(progress.step_in_epoch, self.steps_per_epoch):
             reason = self.attempt.why_stop()
             if reason is not None or self.attempt.checkpoint_due():
@@ -99,62 +97,37 @@ class Trainer:
             loss = yield from self.step(order[step * size : (step + 1) * size], progress.step)
             progress.step += 1
             progress.step_in_epoch += 1
-            progress.loss_sum += loss
+            self._loss_sum += loss
             self.attempt.progress(progress.step, total, f"epoch {progress.epoch}")
             if progress.step % LOG_EVERY_STEPS == 0:
-                self.attempt.event("metric", step=progress.step, values={"train_loss": loss})
+                values = {"train_loss": float(loss)}
+                self.attempt.event("metric", step=progress.step, values=values)
         self._checkpoint(progress)
 
-    def step(self, indices: Sequence[int], step: int) -> Generator[Ask, Told, float]:
-        """One update; returns the answer's cross-entropy of the batch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings["learning_rate"] * self._rate(step)
-        loss = yield from self._gradients(indices)
-        nn.utils.clip_grad_norm_(self.parameters, self.settings["clip_norm"])
-        self.optimizer.step()
-        return loss
+    def step(self, indices: Sequence[int], step: int) -> Generator[Ask, Told, Tensor]:
+        """One update from a batch; returns its answers' cross-entropy.
 
-    def _gradients(self, indices: Sequence[int]) -> Generator[Ask, Told, float]:
-        """Gradients of a batch, accumulated over as many rows at once as memory allows.
-
-        Messages are made for the whole batch at once, since their losses beside the answer's are
-        over the batch; the receiver's gradients at the messages are then handed on.
+        The receiver reads as many rows at once as memory allows.
         """
-        self.optimizer.zero_grad(set_to_none=True)
         rows = [self.train.rows[index] for index in indices]
-        messages = no_messages(indices)
-        if self.arm.message is not None:
-            messages = self.arm.message(self.setup, self.train.batch(indices))
-        leaves = [_leaf(message) for message in messages]
+        messages = self.learner.messages(self.train.batch(indices))
         said = [self._said(row) for row in rows]
         assert self.setup.reader is not None
         told = yield Ask(
             self.setup.reader,
-            present_all(self.arm, self.setup, leaves, rows),
+            present_all(self.arm, self.setup, messages, rows),
             said,
             Counts(sum(map(len, said)), len(said)),
             self.settings,
             self._teacher(rows),
-            self.parameters,
+            self.learner.leaves(),
             self.rows_at_once,
         )
         if told.rows_at_once < self.rows_at_once:
             self.rows_at_once = told.rows_at_once
             self.attempt.event("fewer_rows_at_once", rows=told.rows_at_once)
-        self._hand_on(messages, leaves)
+        self.learner.update(self.settings["learning_rate"] * self._rate(step))
         return told.loss
-
-    def _hand_on(self, messages: Sequence[Any], leaves: Sequence[Any]) -> None:
-        """From the messages' gradients to the module's, with the arm's loss beside the answer's."""
-        made = [message for message in messages if isinstance(message, Tensor)]
-        if not made:
-            return
-        gradients: list[Tensor | None] = [leaf.grad for leaf in leaves]
-        if self.arm.loss is not None:
-            beside = self.arm.loss(self.setup, messages)
-            if beside.requires_grad:  # a batch of one row has no other to differ from
-                made, gradients = [*made, beside], [*gradients, None]
-        torch.autograd.backward(made, gradients)
 
     def _said(self, row: Row) -> Sequence[int]:
         """The tokens of a row's answer that are learnt, its end token after the last."""
@@ -180,9 +153,9 @@ class Trainer:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, whole)))
 
     def _checkpoint(self, progress: Progress) -> None:
-        progress.rows_at_once = self.rows_at_once
+        progress.rows_at_once, progress.loss_sum = self.rows_at_once, float(self._loss_sum)
         place = save_checkpoint(
-            self.attempt.path / "checkpoints", self.module, self.optimizer, progress
+            self.attempt.path / "checkpoints", self.module, self.learner.optimizer, progress
         )
         self.attempt.event("checkpoint", step=progress.step, where=place.name)
 
@@ -204,14 +177,9 @@ class Trainer:
                 "samples": len(self.train.rows),
                 "steps": progress.step,
                 "rows_at_once": self.rows_at_once,
-                "parameters": sum(parameter.numel() for parameter in self.parameters),
+                "parameters": sum(parameter.numel() for parameter in self.learner.parameters),
             },
         )
-
-
-def _leaf(message: Any) -> Any:
-    """A soft message cut off from what made it, to collect its gradient; others as they are."""
-    return message.detach().requires_grad_() if isinstance(message, Tensor) else message
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:

@@ -17,12 +17,8 @@ def work(attempt: Attempt) -> Steps:
 
     Every output that the job owes is offered before this ends.
     """
-    # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(attempt.job.threads)
-    threadpool_limits(attempt.job.threads)
     job = attempt.job
+    set_up_torch(job.threads)
     if job.kind == "fit":
         from lwspec.kernels.fit import fit
 
@@ -56,6 +52,17 @@ def work(attempt: Attempt) -> Steps:
         from lwspec.kernels.sender import prepare_text
 
         prepare_text(attempt, device_of(attempt))
+
+
+def set_up_torch(threads: int) -> None:
+    """The same numbers each time, on so many threads; float32 products on a GPU in TF32."""
+    # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 def device_of(attempt: Attempt) -> torch.device:

@@ -84,13 +84,12 @@ def build(setup: Setup) -> nn.Module:
     ).to(setup.reader.device)
 
 
-def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
-    """Soft tokens, each [latents, receiver_width], in float32."""
+def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
+    """The sender's states side by side, from which the perceiver makes soft tokens in float32."""
     from lwspec.kernels.perceiver import pad_states
 
-    assert setup.module is not None and setup.reader is not None and batch.states is not None
-    states, padding = pad_states([states.to(setup.reader.device) for states in batch.states])
-    return list(setup.module(states, padding))
+    assert setup.reader is not None and batch.states is not None
+    return pad_states(batch.states, setup.reader.device)
 
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
@@ -126,7 +125,7 @@ ARM = Arm(
         parameters=parameters,
     ),
     build=build,
-    message=message,
+    inputs=inputs,
     present=present,
     loss=loss,
 )

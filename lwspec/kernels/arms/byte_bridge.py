@@ -63,13 +63,14 @@ def build(setup: Setup) -> nn.Module:
     ).to(setup.reader.device)
 
 
-def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
-    """Soft tokens, each [latents, receiver_width], in float32."""
+def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
+    """The texts' bytes, from which the encoder makes soft tokens in float32."""
     from lwspec.kernels.byte_encoder import as_bytes
+    from lwspec.kernels.reader import to_device
 
-    assert setup.module is not None and setup.reader is not None
+    assert setup.reader is not None
     given = as_bytes(list(batch.contexts), setup.settings.max_bytes)
-    return list(setup.module(given.to(setup.reader.device)))
+    return [to_device(given, setup.reader.device)]
 
 
 ARM = Arm(
@@ -88,6 +89,6 @@ ARM = Arm(
         parameters=parameters,
     ),
     build=build,
-    message=message,
+    inputs=inputs,
     present=present_soft,
 )

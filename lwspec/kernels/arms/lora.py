@@ -43,6 +43,7 @@ def build(setup: Setup) -> nn.Module:
 
     assert setup.reader is not None
     settings: Settings = setup.settings
+    setup.reader.frozen = False
     model = setup.reader.model
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, target_modules=[*settings.targets]

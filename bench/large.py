@@ -1,0 +1,348 @@
+"""What the published pair costs on a GPU: as it is plainly written, and by lwspec, in one run.
+
+    python bench/large.py [--tiny] [DOCUMENT]
+
+Training steps alone and of five seeds side by side, test items with and without the sender's pass,
+and the floor of each: the bytes and operations that it cannot do without at the rates that this
+GPU was measured to reach. Writes a section of DOCUMENT where one is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pair import (
+    BATCH,
+    LABELS,
+    ROWS,
+    SEEDS,
+    SENDER,
+    TASK,
+    TRAIN,
+    Size,
+    make_bridge,
+    make_reader,
+    make_rows,
+    size,
+    store,
+)
+from plain import plain_item, plain_step
+from section import replace_section
+
+from lwspec.kernels.arm import Setup
+from lwspec.kernels.arms.bridge import ARM
+from lwspec.kernels.items import Items
+from lwspec.kernels.reader import Reader
+from lwspec.kernels.receiver_pass import answer, gradients
+from lwspec.kernels.rows import Row
+from lwspec.kernels.score import score
+from lwspec.kernels.sender import states_of
+from lwspec.kernels.setup import answers_of
+from lwspec.kernels.stored import States, write_states
+from lwspec.kernels.trainer import Trainer
+from lwspec.kernels.work import set_up_torch
+
+Step = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the machine reaches: floating-point operations and bytes a second."""
+
+    bf16: float
+    tf32: float
+    memory: float
+
+
+class NoAttempt:
+    """In the place of an attempt: nothing is recorded, and nothing stops."""
+
+    def __init__(self) -> None:
+        settings = {"train": TRAIN, "seed": 0}
+        self.job = type("Job", (), {"settings": settings, "outputs": ("epoch-001",)})
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Say nothing."""
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Say nothing."""
+
+    def check(self) -> None:
+        """Go on."""
+
+
+def median_ms(steps: Sequence[Step], repeats: int) -> list[float]:
+    """Of each, timed in turn, after two rounds that do not count."""
+    taken: list[list[float]] = [[] for _ in steps]
+    for number in range(repeats + 2):
+        for place, step in enumerate(steps):
+            began = time.perf_counter()
+            step()
+            wait()
+            if number >= 2:
+                taken[place].append(1000 * (time.perf_counter() - began))
+    return [statistics.median(times) for times in taken]
+
+
+def wait() -> None:
+    """Until the GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def measure_rates(device: torch.device, repeats: int) -> Rates:
+    """By products of 8192-cubed matrices and copies of a gigabyte (less without a GPU)."""
+    side = 8192 if device.type == "cuda" else 256
+    whole = torch.randn(side, side, device=device)
+    half = whole.bfloat16()
+    copy = torch.empty_like(whole)
+    timed = median_ms(
+        [lambda: half @ half, lambda: whole @ whole, lambda: copy.copy_(whole)], repeats
+    )
+    bf16, tf32, memory = (1000 / ms for ms in timed)
+    return Rates(2 * side**3 * bf16, 2 * side**3 * tf32, 8 * side**2 * memory)
+
+
+def make_trainers(
+    scale: Size, receiver: Reader, rows: Sequence[Row], states: States, seeds: int
+) -> list[Trainer]:
+    """The trainer that jobs use, once a seed."""
+    items = Items(rows, range(len(rows)), states, None, None)
+    made = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        module = make_bridge(scale, receiver, torch.float32)
+        setup = Setup(scale.bridge, TASK, receiver, states.width, module=module)
+        attempt = cast("Any", NoAttempt())
+        made.append(Trainer(attempt, ARM, setup, module, answers_of(setup), items, items))
+    return made
+
+
+def our_step(trainers: Sequence[Trainer]) -> Step:
+    """One step of every trainer, asking the receiver for all at once."""
+    place = 0
+
+    def step() -> None:
+        nonlocal place
+        indices = [(place + n) % ROWS for n in range(BATCH)]
+        place += BATCH
+        going = [trainer.step(indices, place) for trainer in trainers]
+        told, _ = answer([next(each) for each in going], together=True)
+        for each, said in zip(going, told, strict=True):
+            if isinstance(said, Exception):
+                raise said
+            try:
+                each.send(said)
+            except StopIteration:
+                continue
+
+    return step
+
+
+def ten(step: Step) -> Step:
+    """Ten steps without waiting between them, as in training."""
+
+    def steps() -> None:
+        for _ in range(10):
+            step()
+
+    return steps
+
+
+def the_pass(trainers: Sequence[Trainer]) -> Step:
+    """The receiver's pass for all trainers, alone."""
+    asked = [next(trainer.step(range(BATCH), 0)) for trainer in trainers]
+    return lambda: gradients(asked)
+
+
+def compiled_twin(reader: Reader) -> Reader:
+    """The same model compiled: it shares all weights."""
+    shared = {id(each): each for each in reader.model.parameters()}
+    model = copy.deepcopy(reader.model, shared)
+    return Reader(model, reader.tokenizer, reader.device, compiled=True)
+
+
+def linear_parameters(reader: Reader) -> int:
+    """Weights of the model that every token meets: all but the embeddings."""
+    whole = sum(p.numel() for p in reader.model.parameters())
+    return whole - int(reader.embedding.weight.numel())
+
+
+def pass_floor_ms(weights: int, tokens: int, rates: Rates) -> float:
+    """Forward and back to the embeddings: two products a weight each, all weights read twice."""
+    operations = 4 * weights * tokens / rates.bf16
+    return 1000 * max(operations, 2 * 2 * weights / rates.memory)
+
+
+def fit_floor_ms(weights: int, tokens: int, rates: Rates) -> float:
+    """Of a bridge in float32: its weights read forward and back, gradients written and measured,
+    and what AdamW reads (weights, gradients, two moments) and writes (three of them)."""
+    operations = 6 * weights * BATCH * tokens / rates.tf32
+    return 1000 * (max(operations, 3 * 4 * weights / rates.memory) + 8 * 4 * weights / rates.memory)
+
+
+def our_items(scale: Size, receiver: Reader, items: Items) -> Step:
+    """All test items, their labels scored in full."""
+    module = make_bridge(scale, receiver, torch.float32).eval()
+    setup = Setup(scale.bridge, TASK, receiver, scale.sender.hidden_size, module=module)
+    return lambda: score(cast("Any", NoAttempt()), ARM, setup, items)
+
+
+def with_sender(
+    scale: Size, sender: Reader, rows: Sequence[Row], scoring: Step, path: Path
+) -> Step:
+    """The sender's pass over all test items and its file, then the scoring."""
+
+    def whole() -> None:
+        made = []
+        for start in range(0, len(rows), 64):
+            some = states_of(sender, rows[start : start + 64], {**SENDER, "layer": scale.layer})
+            made += [state.cpu() for state in some]
+        write_states(path, made, sender.width)
+        scoring()
+
+    return whole
+
+
+def main() -> None:
+    """Time everything, print, and write the section."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--tiny"]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    set_up_torch(1 if device.type == "cuda" else torch.get_num_threads())
+    scale, rows = size(tiny="--tiny" in sys.argv), make_rows()
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    rates = measure_rates(device, 5)
+    say(
+        f"{name}, torch {torch.__version__}: {rates.bf16 / 1e12:.0f} TFLOP/s in bfloat16, "
+        f"{rates.tf32 / 1e12:.0f} in TF32, {rates.memory / 1e12:.2f} TB/s, as measured by large "
+        "products and copies.\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "states.safetensors"
+        sender, receiver = make_reader(scale.sender, device), make_reader(scale.receiver, device)
+        states = store(sender, rows, scale.layer, path)
+        before = time_plain(scale, sender, receiver, rows)
+        del sender  # five bridges and both models do not fit into 80 GB
+        ours = time_ours(scale, compiled_twin(receiver), rows, states, rates)
+        sender = make_reader(scale.sender, device)
+        after = time_plain(scale, sender, receiver, rows)
+        say_training(scale, min(before, after), ours, rates, say)
+        evaluation(scale, rows, states, sender, receiver, path.with_name("again"), say)
+    if arguments:
+        replace_section(Path(arguments[0]), f"On one {name}", "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What was timed, in milliseconds, and what the floors are computed from."""
+
+    step_ms: Sequence[float]
+    """Of one seed alone, and of five together."""
+    pass_ms: Sequence[float]
+    """The receiver's alone."""
+    tokens: int
+    """Of a row, behind what all begin with."""
+    receiver_weights: int
+    bridge_weights: int
+    peak_gb: float
+
+
+def time_plain(scale: Size, sender: Reader, receiver: Reader, rows: Sequence[Row]) -> float:
+    """A plain step."""
+    (ms,) = median_ms([plain_step(scale, sender, receiver, rows)], scale.repeats // 2)
+    give_back()
+    return ms
+
+
+def time_ours(
+    scale: Size, receiver: Reader, rows: Sequence[Row], states: States, rates: Rates
+) -> Ours:
+    """A step of one seed and of five."""
+    trainers = make_trainers(scale, receiver, rows, states, SEEDS)
+    first = next(trainers[0].step(range(BATCH), 0))
+    padded = receiver.pad(first.prompts, [said[:-1] for said in first.answers], share=True)
+    steps, passes = [], []
+    for some in (trainers[:1], trainers):
+        (ms,) = median_ms([ten(our_step(some))], scale.repeats // 4)
+        steps.append(ms / 10)
+        passes += median_ms([the_pass(some)], scale.repeats)
+    peak_gb = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
+    bridge = sum(p.numel() for p in trainers[0].learner.parameters)
+    made = Ours(steps, passes, padded.mask.shape[1], linear_parameters(receiver), bridge, peak_gb)
+    del trainers, first, padded
+    receiver.passes.drop()
+    give_back()
+    return made
+
+
+def give_back() -> None:
+    """What nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def say_training(
+    scale: Size, plain_ms: float, ours: Ours, rates: Rates, say: Callable[[str], None]
+) -> None:
+    """The tables of steps and of the receiver's passes."""
+    say("| a training step | ms a seed | against plain | floor, ms | over floor |")
+    say("|---|---|---|---|---|")
+    say(f"| plain, the shorter of before and after ours | {plain_ms:.1f} | | | |")
+    fit_ms = fit_floor_ms(ours.bridge_weights, scale.bridge.latents, rates)
+    for what, seeds, whole in zip(
+        ("one seed", "a seed of five"), (1, SEEDS), ours.step_ms, strict=True
+    ):
+        passed = pass_floor_ms(ours.receiver_weights, seeds * BATCH * ours.tokens, rates)
+        ms, floor = whole / seeds, fit_ms + passed / seeds
+        say(f"| lwspec, {what} | {ms:.1f} | {plain_ms / ms:.1f} | {floor:.1f} | {ms / floor:.2f} |")
+    say("\n| the receiver's pass alone | ms | floor, ms | of the measured roof |")
+    say("|---|---|---|---|")
+    for seeds, ms in zip((1, SEEDS), ours.pass_ms, strict=True):
+        floor = pass_floor_ms(ours.receiver_weights, seeds * BATCH * ours.tokens, rates)
+        shape = f"{seeds * BATCH} rows of {ours.tokens} tokens"
+        say(f"| {shape} | {ms:.1f} | {floor:.1f} | {floor / ms:.0%} |")
+    say(f"\nPeak memory of ours {ours.peak_gb:.1f} GB.\n")
+
+
+def evaluation(
+    scale: Size,
+    rows: Sequence[Row],
+    states: States,
+    sender: Reader,
+    plain_receiver: Reader,
+    folder: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Test items a second, in turn with the plain way."""
+    say(f"| a test item, {len(LABELS)} labels | ms | against plain |")
+    say("|---|---|---|")
+    items = Items(rows, range(len(rows)), states, None, None)
+    plain = plain_item(scale, sender, plain_receiver, rows)
+    ours = our_items(scale, plain_receiver, items)
+    both = with_sender(scale, sender, rows, ours, folder / "again.safetensors")
+    plain_ms, ours_ms, both_ms = median_ms([plain, ours, both], 3)
+    say(f"| plain: batch 1, ten tokens written | {plain_ms:.1f} | |")
+    for what, ms in (("sender's pass included", both_ms), ("stored states", ours_ms)):
+        ms /= len(rows)
+        say(f"| lwspec, labels scored in full, {what} | {ms:.3f} | {plain_ms / ms:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""The decoder blocks of a model, whatever its family calls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lwspec.errors import ModelError
+
+
+def blocks_of(model: Any) -> Any:
+    """The list of decoder blocks. Raises ModelError where none is found."""
+    depth = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
+            return module
+    raise ModelError(f"no list of {depth} blocks was found in {type(model).__name__}")

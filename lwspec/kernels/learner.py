@@ -1,0 +1,108 @@
+"""What is trained of an arm: its module's messages, and its weights' updates.
+
+Where the receiver is compiled and on a GPU, both are compiled too, and recorded once for each shape
+of batch. Shapes: B rows, M soft
+tokens, R receiver width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.captured import Captured, Kept
+
+
+class Learner:
+    """An arm's module with its optimiser: a message for each row, then an update from what came.
+
+    Messages are made for a whole batch at once, since their losses beside the answer's are over
+    the batch.
+    """
+
+    def __init__(self, arm: Arm, setup: Setup, train: Mapping[str, Any]) -> None:
+        assert setup.module is not None and setup.reader is not None
+        assert arm.message is None, "a trained message is what the module makes of its inputs"
+        self.arm, self.setup, self.module = arm, setup, setup.module
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.device = setup.reader.device
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=torch.tensor(float(train["learning_rate"]), device=self.device),
+            weight_decay=train["weight_decay"],
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+        self._clip_norm: float = train["clip_norm"]
+        recorded = setup.reader.compiled and self.device.type == "cuda"
+        self._passes: Kept[Any] | None = Kept() if recorded else None
+        self._run = torch.compile(self.module, dynamic=True) if recorded else self.module
+        self._seen: set[Any] = set()
+        self._made: Tensor | None = None
+        self._leaf: Tensor | None = None
+        self._captured: Captured | None = None
+
+    def messages(self, batch: Batch) -> Sequence[Any]:
+        """A message for each row [M, R] that collects its gradient; None where the arm has none."""
+        self._made = self._leaf = self._captured = None
+        if self.arm.inputs is None:
+            return [None] * len(batch.contexts)
+        inputs = self.arm.inputs(self.setup, batch)
+        self._captured = self._recorded(inputs)
+        run = self._run if self._captured is None else self._captured.forward
+        self._made = run(*inputs)
+        assert self._made is not None
+        self._leaf = self._made.detach().requires_grad_()
+        return self._leaf.unbind()
+
+    def leaves(self) -> list[Tensor]:
+        """Where the receiver's gradients collect: the weights, and the messages made last."""
+        return [*self.parameters, *([] if self._leaf is None else [self._leaf])]
+
+    def update(self, rate: float) -> None:
+        """One step of the optimiser from the gradients that have come."""
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(rate)
+        if self._made is None:
+            self._step()
+            return
+        assert self._leaf is not None and self._leaf.grad is not None
+        if self._captured is None:
+            self._learn((), self._made, self._leaf.grad)
+        else:
+            self._captured.backward(self._leaf.grad)
+        self._made = self._leaf = self._captured = None
+
+    def _recorded(self, inputs: Sequence[Tensor]) -> Captured | None:
+        """The pass of these shapes: recorded when they come again, after a step without."""
+        if self._passes is None:
+            return None
+        key = tuple(tensor.shape for tensor in inputs)
+        if key not in self._seen:
+            self._seen.add(key)
+            return None
+        return self._passes.get(key) or self._passes.capture(key, inputs, self._run, self._learn)
+
+    def _learn(self, inputs: Sequence[Tensor], made: Tensor, gradient: Tensor) -> None:
+        """From the messages' gradient to the weights, with the arm's loss beside the answer's."""
+        roots, gradients = [made], [gradient]
+        if self.arm.loss is not None:
+            beside = self.arm.loss(self.setup, list(made))
+            if beside.requires_grad:  # a batch of one row has no other to differ from
+                roots, gradients = [made, beside], [gradient, torch.ones_like(beside)]
+        made_of = torch.autograd.grad(roots, self.parameters, gradients, allow_unused=True)
+        for parameter, its in zip(self.parameters, made_of, strict=True):
+            parameter.grad = its
+        self._step()
+
+    def _step(self) -> None:
+        """AdamW on the gradients, scaled so that their norm is at most `clip_norm`."""
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        # The optimiser divides by it as it reads them, which saves a pass over all gradients.
+        self.optimizer.grad_scale = (norm / self._clip_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,132 @@
+"""What makes passes fast changes no numbers: read prefixes, compiled blocks, recorded passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lwspec.kernels.answer_logits import _dense, _plain, answer_logits
+from lwspec.kernels.answering import answer
+from lwspec.kernels.compiled import dense_attention
+from lwspec.kernels.prefix import Prefixes, common_prefix, without
+from lwspec.kernels.reader import Reader
+
+CPU = torch.device("cpu")
+FAMILIES = ["llama", "mistral", "qwen", "gemma", "gpt"]
+ANSWERS = [[5, 1], [6, 7, 1], [5, 1]]
+
+
+def load(world: Path, family: str, *, compiled: bool = False) -> Reader:
+    return Reader.load(world / "models" / family, "float32", None, CPU, compiled=compiled)
+
+
+def soft_prompts(reader: Reader) -> tuple[list[Any], torch.Tensor]:
+    """Rows that begin with one query, each with soft tokens of its own."""
+    source = torch.Generator().manual_seed(0)
+    soft = torch.randn(3, 4, reader.width, generator=source).requires_grad_()
+    query = reader.encode("Colour:")
+    return [[query, row] for row in soft.unbind()], soft
+
+
+def learnt(reader: Reader) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the answers, and the gradient of the soft tokens."""
+    prompts, soft = soft_prompts(reader)
+    logits, tokens = answer_logits(reader, prompts, ANSWERS)
+    logits[tokens != -100].log_softmax(-1)[:, 5].sum().backward()
+    assert soft.grad is not None
+    return logits.detach(), soft.grad
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def test_what_prompts_begin_with_is_found_up_to_their_last_token() -> None:
+    soft = torch.zeros(2, 3)
+    assert common_prefix([[[1, 2], soft], [[1], [2], soft]]) == (1, 2)
+    assert common_prefix([[[1, 2, 3]], [[1, 2, 3]]]) == (1, 2)
+    assert common_prefix([[[1, 2, 3, 4, 5]], [[1, 9, 3, 4, 5]]]) == ()  # less than half
+    assert common_prefix([[soft, [1]], [soft, [1]]]) == ()
+    assert common_prefix([[[1, 2, 3]]]) == ()
+    (rest, kept) = without([[1, 2], [3, 4], soft], 3)
+    assert rest == [4]
+    assert kept is soft
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prefix_that_was_read_once_changes_nothing(
+    world: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = load(world, family)
+    prompts, _ = soft_prompts(reader)
+    labels = [[5], [6, 7], [6, 8, 9]]
+    shared, logits = answer(reader, prompts, labels, 5), learnt(reader)
+    assert reader.pad(prompts, share=True).prefix == tuple(reader.encode("Colour:"))
+    monkeypatch.setattr("lwspec.kernels.reader.common_prefix", lambda prompts: ())
+    apart, others = answer(reader, prompts, labels, 5), learnt(reader)
+    assert shared.written == apart.written
+    torch.testing.assert_close(shared.label_logprobs, apart.label_logprobs, atol=1e-5, rtol=1e-5)
+    for one, other in zip(logits, others, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_prefix_is_not_kept_over_weights_that_are_trained(world: Path) -> None:
+    reader = load(world, "mistral")
+    prompts, _ = soft_prompts(reader)
+    reader.frozen = False
+    assert reader.pad(prompts, share=True).prefix == ()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("fresh_compiler")
+def test_what_is_recorded_on_a_gpu_is_the_plain_pass(world: Path, family: str) -> None:
+    reader = load(world, family)
+    prompts, _ = soft_prompts(reader)
+    padded = reader.pad(prompts, [said[:-1] for said in ANSWERS], share=True)
+    tensors = padded.embeds.detach(), padded.mask, padded.positions
+    recorded = _dense(reader, Prefixes().get(reader, padded.prefix), padded.prefix, 3, *tensors)
+    plain = _plain(reader, reader.prefixes.get(reader, padded.prefix), padded, 3)
+    torch.testing.assert_close(recorded, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_dense_attention_by_loops() -> None:
+    source = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 4, 2, 3, generator=source)
+    key, value = torch.randn(2, 1, 2, 5, 3, generator=source).unbind()
+    mask = torch.zeros(1, 1, 2, 5)
+    mask[..., 0, 4] = torch.finfo(torch.float32).min
+    module = SimpleNamespace(prefix=(key[..., :3, :], value[..., :3, :]))
+    last = slice(3, None)
+    mixed, _ = dense_attention(
+        module, query, key[..., last, :], value[..., last, :], mask, 0.5, softcap=2.0
+    )
+    for head in range(4):
+        for place in range(2):
+            scores = [0.5 * float(query[0, head, place] @ key[0, head // 2, k]) for k in range(5)]
+            seen = [
+                2 * math.tanh(score / 2) + float(mask[0, 0, place, k])
+                for k, score in enumerate(scores)
+            ]
+            powers = [math.exp(score) for score in seen]
+            expected = sum(p * value[0, head // 2, k] for k, p in enumerate(powers)) / sum(powers)
+            torch.testing.assert_close(mixed[0, place, head], expected)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_blocks_say_and_teach_the_same(world: Path) -> None:
+    plain, compiled = load(world, "mistral"), load(world, "mistral", compiled=True)
+    for one, other in zip(learnt(compiled), learnt(plain), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    prompts, _ = soft_prompts(plain)
+    ours, theirs = (answer(reader, prompts, [[5], [6, 7]], 5) for reader in (compiled, plain))
+    assert ours.written == theirs.written
+    torch.testing.assert_close(ours.label_logprobs, theirs.label_logprobs, atol=1e-5, rtol=1e-5)
