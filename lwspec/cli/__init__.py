@@ -21,6 +21,7 @@ VERBS = {
     "logs": "what a job printed, of its newest attempt",
     "cancel": "take jobs back: they stop, and nothing starts them again by itself",
     "retry": "submit what failed, was lost or was cancelled",
+    "bench": "measure this machine, so that plans are priced by what it does",
     "why": "from a table entry, macro, claim or job to runs, commit, command, hardware",
 }
 
@@ -56,6 +57,10 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     elif name == "logs":
         verb.add_argument("ref", help="a job's id, or part of its kind and label")
         verb.add_argument("--spec", type=Path, help="default: the spec planned last")
+    elif name == "bench":
+        verb.add_argument(
+            "--threads", type=int, default=1, help="of a CPU, as a job will have (default: 1)"
+        )
     elif name in ("plan", "run"):
         verb.add_argument("spec", type=Path)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -179,6 +180,8 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
         files = sorted({file for changed in stale.values() for file in changed})
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
         notes.append(("stale", f"{len(stale)} done jobs ran code that has changed since ({shown})"))
+    if any("modelled" in row.sources for row in plan.rows):
+        notes.append(("modelled prices", _rates(plan)))
     before = session.memory.shown(plan.loaded.spec.name)
     here = str(plan.loaded.source.path.resolve())
     if before is not None and before["spec_path"] != here:
@@ -194,6 +197,15 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
     else:
         notes.append(("next", "everything is done: lwspec report --paper paper/"))
     return notes
+
+
+def _rates(plan: Plan) -> str:
+    """What modelled prices are made from."""
+    if plan.benched is None:
+        unit = plan.loaded.spec.budget.gpu
+        return f"from rates assumed of any {unit}; lwspec bench measures one"
+    day = time.strftime("%Y-%m-%d", time.localtime(plan.benched.measured_at))
+    return f"from rates that lwspec bench measured on {plan.benched.hardware}, {day}"
 
 
 def _hours(hours: float) -> str:

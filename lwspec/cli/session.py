@@ -15,6 +15,7 @@ from lwspec.engine.job import Job
 from lwspec.engine.load import load
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import locate
+from lwspec.engine.machines import kept
 from lwspec.engine.plan import Plan, make_plan
 from lwspec.engine.records import Records, read_records
 from lwspec.engine.runfolder import Runs
@@ -61,7 +62,10 @@ def open_session(
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
     cancelled = folder.cancelled()
-    plan = make_plan(loaded, expansion, arms, located, records, watched.held, granted, cancelled)
+    benched = kept(folder, loaded.spec.budget.gpu)
+    plan = make_plan(
+        loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched
+    )
     return Session(loaded, folder, store, records, watched, plan, memory)
 
 

@@ -14,6 +14,13 @@ IDENTITY_VERSION = 1
 BLOCK_ROWS = 1000
 """Sender states are made in blocks of this many training rows, so that more rows extend them."""
 
+ROWS_AT_ONCE = 256
+"""Rows that go through a frozen model together without gradients, at most."""
+READ_CHARS = 16_384
+"""Of the texts that the sender reads together, each counted as long as the longest."""
+SCORED_CHARS = 65_536
+"""Of the texts whose answers are scored together."""
+
 Kind = Literal["prepare", "fit", "evaluate", "latency"]
 
 

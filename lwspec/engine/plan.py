@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.cost import ASSUMED, Facts, Machine, work_of
 from lwspec.engine.expand import Expansion
 from lwspec.engine.job import Job, canonical
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
+from lwspec.engine.machines import Benched
 from lwspec.engine.pack import Pack, in_order, packs
-from lwspec.engine.price import OUTGROWN, Facts, Price, above, modelled_seconds, price, price_key
+from lwspec.engine.price import OUTGROWN, Price, above, price, price_key
 from lwspec.engine.records import Records
 from lwspec.engine.shapes import UNKNOWN, host_gb
 from lwspec.engine.slurm.life import Held
@@ -70,6 +73,8 @@ class Plan:
     """What each job had spent that once ended at its allowance."""
     granted_s: Mapping[str, float]
     """What each job in SLURM's hands may still spend, those of earlier plans of the spec too."""
+    benched: Benched | None
+    """The rates by which prices are modelled, where they were measured."""
 
     @property
     def p50_hours(self) -> float:
@@ -167,6 +172,7 @@ def make_plan(
     held: Mapping[str, Held],
     granted_s: Mapping[str, float],
     cancelled: Collection[str],
+    benched: Benched | None,
 ) -> Plan:
     """Hold an expanded spec against what was recorded, and what is in hand or taken back."""
     jobs = expansion.jobs
@@ -177,12 +183,17 @@ def make_plan(
     }
     found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
     facts = _facts(loaded, expansion, located)
+    assumed = ASSUMED[facts.unit]
+
+    def modelled_s(job: str, outputs: Sequence[str], machine: Machine) -> float:
+        return jobs[job].charge * machine.seconds(work_of(jobs[job], arms, facts, outputs))
 
     def price_of(job: str, outputs: Sequence[str]) -> Price:
-        seconds = modelled_seconds(jobs[job], arms, facts, outputs)
+        seconds = modelled_s(job, outputs, assumed)
+        by_rates = None if benched is None else modelled_s(job, outputs, benched.machine)
         beside = jobs[job].shares and loaded.spec.resources.side_by_side > 1
         key = price_key(jobs[job].kind, jobs[job].step, beside=beside)
-        made = price(key, seconds, facts.unit, records.history)
+        made = price(key, seconds, facts.unit, records.history, by_rates)
         return above(made, records.outgrown_s.get(job, 0.0) / 3600) if seconds else made
 
     rows = _rows(loaded, expansion, records.taken, price_of)
@@ -192,7 +203,7 @@ def make_plan(
         expansion,
         found,
         owed,
-        {job: modelled_seconds(jobs[job], arms, facts, owed[job]) for job in to_run},
+        {job: modelled_s(job, owed[job], assumed) for job in to_run},
         {job: price_of(job, owed[job]) for job in to_run},
         tuple(rows),
         tuple(packs(in_order(jobs, set(to_run)), loaded.spec.resources.side_by_side)),
@@ -204,6 +215,7 @@ def make_plan(
         to_run,
         records.outgrown_s,
         granted_s,
+        benched,
     )
 
 
@@ -217,7 +229,10 @@ def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
         for job, task in tasks.items()
         if (cut := loaded.spec.tasks[task].max_context_chars) is not None
     }
-    return Facts(shapes, test, train, chars, loaded.spec.budget.gpu)
+    alike = Counter(job.alike for job in expansion.jobs.values() if job.shares)
+    most = loaded.spec.resources.side_by_side
+    together = {key: min(count, most) for key, count in alike.items()}
+    return Facts(shapes, test, train, chars, loaded.spec.budget.gpu, together)
 
 
 def _rows(

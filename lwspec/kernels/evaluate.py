@@ -8,10 +8,11 @@ import pyarrow
 import torch
 from pyarrow import parquet
 
+from lwspec.engine.job import ROWS_AT_ONCE
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.items import Items, drawn_items, open_items
 from lwspec.kernels.measured import open_measured, write_record
-from lwspec.kernels.score import TEXT, VALIDATION_BATCH, Scored, score
+from lwspec.kernels.score import TEXT, Scored, score
 
 
 def evaluate(attempt: Attempt, device: torch.device) -> None:
@@ -25,7 +26,7 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
         arm,
         setup,
         items,
-        batch_size=settings.get("batch_size", VALIDATION_BATCH),
+        batch_size=settings.get("batch_size", ROWS_AT_ONCE),
         precision=settings.get("precision", TEXT),
         write=True,
     )

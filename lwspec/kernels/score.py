@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lwspec.engine.job import ROWS_AT_ONCE, SCORED_CHARS
 from lwspec.kernels import wire
 from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
@@ -22,9 +23,6 @@ from lwspec.kernels.items import Items
 from lwspec.kernels.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
-VALIDATION_BATCH = 256
-CHARS_AT_ONCE = 65_536
-"""Of the texts of a batch, each counted as long as the longest."""
 TEXT = "text"
 """The precision of a message that is no tensor."""
 
@@ -64,7 +62,7 @@ def score(
     setup: Setup,
     items: Items,
     *,
-    batch_size: int = VALIDATION_BATCH,
+    batch_size: int = ROWS_AT_ONCE,
     precision: str | None = None,
     write: bool = False,
 ) -> Scored:
@@ -107,7 +105,7 @@ def _ask_all(
     """Ask about every row, in batches of like length; answers in the order of the rows."""
     at_once = RowsAtOnce(attempt, batch_size)
     found: dict[int, Said] = {}
-    for indices in by_length([len(row.context) for row in items.rows], batch_size, CHARS_AT_ONCE):
+    for indices in by_length([len(row.context) for row in items.rows], batch_size, SCORED_CHARS):
         attempt.check()
         found.update(zip(indices, at_once.over(indices, ask), strict=True))
         attempt.progress(len(found), len(items.rows), "scoring")

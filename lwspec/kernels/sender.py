@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from lwspec.engine.job import BLOCK_ROWS
+from lwspec.engine.job import BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE
 from lwspec.kernels.answering import write
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.batches import RowsAtOnce, by_length
@@ -24,10 +24,6 @@ from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
 from lwspec.kernels.seen import fill
 from lwspec.kernels.stored import write_pooled, write_states, write_texts
-
-ROWS_AT_ONCE = 256
-CHARS_AT_ONCE = 16_384
-"""Of the texts of a batch, each counted as long as the longest."""
 
 Made = TypeVar("Made")
 Work: TypeAlias = Callable[[Reader, Sequence[Row], Mapping[str, Any]], list[Made]]
@@ -121,7 +117,7 @@ def _pass(
     """`work` over all rows in batches of like length: each row's place and what was made of it."""
     at_once = RowsAtOnce(attempt, ROWS_AT_ONCE)
     done = 0
-    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE, CHARS_AT_ONCE):
+    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE, READ_CHARS):
         attempt.check()
         chosen = [rows[index] for index in indices]
         made = at_once.over(chosen, lambda part: work(reader, part, attempt.job.settings))

@@ -1,0 +1,261 @@
+"""What a job asks of a machine, from its arithmetic, and how long a machine takes for it.
+
+Work is counted, not timed: floating-point operations, bytes that memory moves, blocks of models
+that the host must launch one by one, bytes that go to disk. A machine does so much of each a
+second, one after the other; what overlaps and what it does worse is learnt from jobs that were run
+(price.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import ceil
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.job import BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE, SCORED_CHARS, Job
+from lwspec.engine.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, in counts."""
+
+    frozen_flop: float = 0.0
+    """Of the frozen models, in their dtype."""
+    trained_flop: float = 0.0
+    """Of what is trained, in float32."""
+    moved_bytes: float = 0.0
+    """Weights, gradients and optimiser states, as often as memory must hand them over."""
+    blocks: float = 0.0
+    """Blocks of models that the host launches: one forward, two back."""
+    disk_bytes: float = 0.0
+    starts: float = 0.0
+    """Of a process with its libraries and models: a part of one where jobs share it."""
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def times(self, factor: float) -> Work:
+        """The same so many times."""
+        return Work(*(getattr(self, f.name) * factor for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How much of each kind of work is done a second, and how long what is counted takes."""
+
+    frozen_flop_s: float
+    trained_flop_s: float
+    moved_bytes_s: float
+    block_s: float
+    """Seconds for one block."""
+    disk_bytes_s: float
+    start_s: float
+
+    def seconds(self, work: Work) -> float:
+        """How long it takes."""
+        return (
+            work.starts * self.start_s
+            + work.frozen_flop / self.frozen_flop_s
+            + work.trained_flop / self.trained_flop_s
+            + work.moved_bytes / self.moved_bytes_s
+            + work.blocks * self.block_s
+            + work.disk_bytes / self.disk_bytes_s
+        )
+
+
+ASSUMED = {
+    "h100": Machine(740e12, 400e12, 2.8e12, 0.8e-3, 4e8, 30.0),
+    "h200": Machine(740e12, 400e12, 4.0e12, 0.8e-3, 4e8, 30.0),
+    "a100": Machine(250e12, 120e12, 1.6e12, 0.8e-3, 4e8, 30.0),
+    "cpu": Machine(60e9, 60e9, 10e9, 0.4e-3, 2e8, 3.0),
+}
+"""By the unit of the budget, until `lwspec bench` has measured one: large products and copies of
+the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
+
+TEXT_TOKENS = 64
+"""Of a text and its prompt, where nothing says how long texts are."""
+CHARS_PER_TOKEN = 4
+DEFAULT_ROWS = 10_000
+VALIDATION_ROWS = 500
+JOINS_FIT = 0.1
+"""Of a start: an evaluation runs in the process of its fit."""
+ANSWER_TOKENS = 2
+"""Of a label and the end token behind it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What pricing knows of the models and data behind the jobs."""
+
+    shapes: Mapping[str, Shape]
+    """The spec's name of a model to its shape."""
+    test_rows: Mapping[str, int]
+    """Data job id to its number of test rows, where known."""
+    train_rows: Mapping[str, int]
+    context_chars: Mapping[str, int]
+    """Data job id to where its contexts are cut, where the spec says."""
+    unit: str
+    together: Mapping[str, int]
+    """How many fits share a receiver's pass, by what they have in common."""
+
+
+def work_of(
+    job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts, outputs: Sequence[str]
+) -> Work:
+    """What a job's outputs ask for."""
+    share = facts.together.get(job.alike, 1)
+    starts = JOINS_FIT if job.kind == "evaluate" and "fit" in job.inputs else 1 / share
+    return Work(starts=starts) + _of_outputs(job, arms, facts, outputs)
+
+
+def _of_outputs(
+    job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts, outputs: Sequence[str]
+) -> Work:
+    if job.step == "toy":
+        return Work(trained_flop=2.0e11, blocks=2.0e4)
+    if job.step == "data":
+        return Work()
+    if job.kind == "latency":
+        return _timing(job, facts)
+    if job.kind == "prepare":
+        return _sender(job, facts, outputs)
+    arm = arms[job.step]
+    solving = Work(disk_bytes=_train_rows(job, facts) * 4.0 * _sender_shape(job, facts).width)
+    if not arm.models:
+        return solving
+    if job.kind == "evaluate":
+        rows = facts.test_rows.get(job.inputs["data"], DEFAULT_ROWS)
+        return _scoring(job, arm, facts, min(job.settings["rows"] or rows, rows))
+    validation = _scoring(job, arm, facts, VALIDATION_ROWS)
+    if not arm.epochs:
+        return solving + validation
+    return (_training(job, arm, facts) + validation).times(len(outputs))
+
+
+def _training(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
+    """An epoch: the receiver's passes, shared with other fits, and the arm's own weights."""
+    train, reader = job.settings["train"], _reader(job, arm, facts)
+    batch: int = train["batch_size"]
+    steps = ceil(_train_rows(job, facts) / batch)
+    share = facts.together.get(job.alike, 1)
+    tokens = _read_tokens(job, arm, facts)
+    launched = not (job.compiled and job.gpus)
+    passed = Work(
+        frozen_flop=4 * reader.parameters * batch * tokens,
+        moved_bytes=2 * 2 * reader.parameters / share,
+        blocks=3 * reader.layers / share if launched else 0.0,
+    )
+    if job.settings.get("teacher"):
+        passed += Work(frozen_flop=2 * reader.parameters * batch * TEXT_TOKENS)
+    parsed = arm.settings.model_validate(job.settings["arm_settings"])
+    sender = _sender_shape(job, facts)
+    weights = arm.parameters(parsed, sender.width, reader.width)
+    read = TEXT_TOKENS / 8 if "states" in job.inputs else 0  # by its cross-attention's keys, values
+    own = Work(
+        trained_flop=6 * weights * batch * (max(1, arm.message_tokens(parsed)) + read),
+        moved_bytes=11 * 4 * weights,
+        blocks=6.0 if launched else 0.0,
+    )
+    stored = 8 * weights  # weights and a checkpoint of weights and two moments, once an epoch
+    return (passed + own).times(steps) + Work(disk_bytes=2 * stored)
+
+
+def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
+    """Rows read, their labels with them, and answers written token by token."""
+    reader, task = _reader(job, arm, facts), job.settings["task"]
+    tokens = _read_tokens(job, arm, facts)
+    written = task.get("max_new_tokens", ANSWER_TOKENS if job.kind == "evaluate" else 0)
+    batches = ceil(rows / _at_once(job, arm, facts, SCORED_CHARS))
+    passes = batches * (1 + written)
+    return Work(
+        frozen_flop=2 * reader.parameters * rows * (tokens + written),
+        moved_bytes=2 * reader.parameters * passes,
+        blocks=reader.layers * passes,
+    )
+
+
+def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
+    """The sender's pass over the rows of some outputs, up to its layer, and what is stored."""
+    sender, settings = _sender_shape(job, facts), job.settings
+    rows = sum(_rows_of(output, job, facts) for output in outputs)
+    tokens = _prompt_tokens(settings["max_prompt_tokens"], job, facts)
+    written = settings.get("max_new_tokens", 0)
+    depth = settings.get("layer", sender.layers) / sender.layers
+    batches = ceil(rows / min(ROWS_AT_ONCE, max(1, READ_CHARS // int(tokens * CHARS_PER_TOKEN))))
+    passes = batches * (depth + written)
+    stored = {"states": 2 * tokens, "pooled": 4 * (sender.layers + 1)}.get(job.step, 0.0)
+    return Work(
+        frozen_flop=2 * sender.parameters * rows * (tokens * depth + written),
+        moved_bytes=2 * sender.parameters * passes,
+        blocks=sender.layers * passes,
+        disk_bytes=rows * sender.width * stored,
+    )
+
+
+def _timing(job: Job, facts: Facts) -> Work:
+    """Every batch twice, with and without its parts, through each model that it runs."""
+    latency = job.settings["latency"]
+    written = latency["new_tokens"] + sum(
+        need["settings"].get("max_new_tokens", 0) for need in job.settings["needs"]
+    )
+    passes = 2 * (latency["repeats"] + latency["warmup"]) * (1 + written)
+    shapes = [facts.shapes[job.names[role]] for role in job.settings["models"]]
+    parameters, layers = sum(s.parameters for s in shapes), sum(s.layers for s in shapes)
+    return Work(
+        frozen_flop=2 * parameters * latency["batch_size"] * passes * TEXT_TOKENS / (1 + written),
+        moved_bytes=2 * parameters * passes,
+        blocks=layers * passes,
+    )
+
+
+def _reader(job: Job, arm: ArmDeclaration, facts: Facts) -> Shape:
+    """The frozen model that answers."""
+    return facts.shapes[job.names["receiver" if "receiver" in arm.models else "sender"]]
+
+
+def _sender_shape(job: Job, facts: Facts) -> Shape:
+    return facts.shapes[job.names["sender"]]
+
+
+def _train_rows(job: Job, facts: Facts) -> int:
+    rows = facts.train_rows.get(job.inputs["data"], DEFAULT_ROWS)
+    samples = job.settings.get("samples", {})
+    return min(rows, samples.get("max") or samples.get("exactly") or rows)
+
+
+def _rows_of(output: str, job: Job, facts: Facts) -> int:
+    """Rows of one output of the sender's: a block of train, all of it, or another split."""
+    data = job.inputs["data"]
+    if output == "train-all":
+        return facts.train_rows.get(data, DEFAULT_ROWS)
+    if output.startswith("train"):
+        return BLOCK_ROWS
+    return facts.test_rows.get(data, DEFAULT_ROWS) if output == "test" else VALIDATION_ROWS
+
+
+def _read_tokens(job: Job, arm: ArmDeclaration, facts: Facts) -> float:
+    """Tokens that the reader is run on for a row: what its query has in common is read once."""
+    parsed = arm.settings.model_validate(job.settings["arm_settings"])
+    tokens: float = arm.message_tokens(parsed)
+    task = job.settings["task"]
+    if "max_prompt_tokens" in task and not (arm.soft and tokens):
+        tokens += _prompt_tokens(task["max_prompt_tokens"], job, facts)
+    answer: float = task.get("max_new_tokens", ANSWER_TOKENS) if job.kind == "fit" else 0.0
+    return max(tokens, 1.0) + answer
+
+
+def _at_once(job: Job, arm: ArmDeclaration, facts: Facts, most: int) -> int:
+    """Rows of a batch that is scored."""
+    chars = facts.context_chars.get(job.inputs["data"], TEXT_TOKENS * CHARS_PER_TOKEN)
+    rows: int = job.settings.get("batch_size", ROWS_AT_ONCE)
+    return min(rows, max(1, most // chars))
+
+
+def _prompt_tokens(most: int, job: Job, facts: Facts) -> float:
+    """Tokens of a prompt around a text: guessed from where texts are cut, or from the limit."""
+    chars = facts.context_chars.get(job.inputs["data"])
+    if chars is not None:
+        return min(most, chars / CHARS_PER_TOKEN)
+    return min(most, TEXT_TOKENS) if most <= 4 * TEXT_TOKENS else most / 2
