@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +39,9 @@ from pair import (
 from plain import plain_item, plain_step
 from section import replace_section
 
+from lwspec.engine.cost import Facts, Machine, training_work
+from lwspec.engine.job import Job
+from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms.bridge import ARM
 from lwspec.kernels.items import Items
@@ -54,6 +57,9 @@ from lwspec.kernels.work import set_up_torch
 
 Step = Callable[[], Any]
 
+OTHERS = ((32, 16), (8, 64))
+"""Soft tokens and rows of a batch that the price of a step is tried on."""
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -67,8 +73,8 @@ class Rates:
 class NoAttempt:
     """In the place of an attempt: nothing is recorded, and nothing stops."""
 
-    def __init__(self) -> None:
-        settings = {"train": TRAIN, "seed": 0}
+    def __init__(self, batch: int = BATCH) -> None:
+        settings = {"train": {**TRAIN, "batch_size": batch}, "seed": 0}
         self.job = type("Job", (), {"settings": settings, "outputs": ("epoch-001",)})
 
     def event(self, kind: str, **fields: Any) -> None:
@@ -114,7 +120,12 @@ def measure_rates(device: torch.device, repeats: int) -> Rates:
 
 
 def make_trainers(
-    scale: Size, receiver: Reader, rows: Sequence[Row], states: States, seeds: int
+    scale: Size,
+    receiver: Reader,
+    rows: Sequence[Row],
+    states: States,
+    seeds: int,
+    batch: int = BATCH,
 ) -> list[Trainer]:
     """The trainer that jobs use, once a seed."""
     items = Items(rows, range(len(rows)), states, None, None)
@@ -123,19 +134,19 @@ def make_trainers(
         torch.manual_seed(seed)
         module = make_bridge(scale, receiver, torch.float32)
         setup = Setup(scale.bridge, TASK, receiver, states.width, module=module)
-        attempt = cast("Any", NoAttempt())
+        attempt = cast("Any", NoAttempt(batch))
         made.append(Trainer(attempt, ARM, setup, module, answers_of(setup), items, items))
     return made
 
 
-def our_step(trainers: Sequence[Trainer]) -> Step:
+def our_step(trainers: Sequence[Trainer], batch: int = BATCH) -> Step:
     """One step of every trainer, asking the receiver for all at once."""
     place = 0
 
     def step() -> None:
         nonlocal place
-        indices = [(place + n) % ROWS for n in range(BATCH)]
-        place += BATCH
+        indices = [(place + n) % ROWS for n in range(batch)]
+        place += batch
         going = [trainer.step(indices, place) for trainer in trainers]
         told, _ = answer([next(each) for each in going], together=True)
         for each, said in zip(going, told, strict=True):
@@ -254,6 +265,8 @@ class Ours:
 
     step_ms: Sequence[float]
     """Of one seed alone, and of five together."""
+    other_ms: Sequence[float]
+    """Of one seed at each of `OTHERS`."""
     pass_ms: Sequence[float]
     """The receiver's alone."""
     tokens: int
@@ -283,12 +296,21 @@ def time_ours(
         steps.append(ms / 10)
         passes += median_ms([the_pass(some)], scale.repeats)
     peak_gb = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
+    tokens = padded.mask.shape[1]
     bridge = sum(p.numel() for p in trainers[0].learner.parameters)
-    made = Ours(steps, passes, padded.mask.shape[1], linear_parameters(receiver), bridge, peak_gb)
-    del trainers, first, padded
+    del trainers, some, first, padded
+    others = []
+    for latents, batch in OTHERS:
+        receiver.passes.drop()
+        give_back()
+        other = replace(scale, bridge=scale.bridge.model_copy(update={"latents": latents}))
+        trainers = make_trainers(other, receiver, rows, states, 1, batch)
+        others += median_ms([ten(our_step(trainers, batch))], scale.repeats // 4)
+        del trainers
     receiver.passes.drop()
     give_back()
-    return made
+    weights = linear_parameters(receiver)
+    return Ours(steps, [ms / 10 for ms in others], passes, tokens, weights, bridge, peak_gb)
 
 
 def give_back() -> None:
@@ -319,6 +341,34 @@ def say_training(
         shape = f"{seeds * BATCH} rows of {ours.tokens} tokens"
         say(f"| {shape} | {ms:.1f} | {floor:.1f} | {floor / ms:.0%} |")
     say(f"\nPeak memory of ours {ours.peak_gb:.1f} GB.\n")
+    say("| one seed, priced from M = 8, batch 16 | predicted, ms | measured, ms | |")
+    say("|---|---|---|---|")
+    learnt = ours.step_ms[0] / modelled_ms(scale.bridge.latents, BATCH, ours, rates)
+    for (latents, batch), ms in zip(OTHERS, ours.other_ms, strict=True):
+        predicted = learnt * modelled_ms(latents, batch, ours, rates)
+        name = f"M = {latents}, batch {batch}"
+        say(f"| {name} | {predicted:.1f} | {ms:.1f} | {predicted / ms - 1:+.0%} |")
+    say("")
+
+
+def modelled_ms(latents: int, batch: int, ours: Ours, rates: Rates) -> float:
+    """A step by the arithmetic that plans are priced with."""
+    shape = Shape(4096, 32, ours.receiver_weights)
+    task = {"query": TASK["query"], "answer": TASK["answer"]}
+    settings = {
+        "train": {"batch_size": batch},
+        "samples": {},
+        "arm_settings": {"layer": 16, "latents": latents, "width": 4096},
+        "task": task,
+    }
+    names = {"sender": "sender", "receiver": "receiver"}
+    job = Job(
+        "fit", "fit", "bridge", settings, {"data": "data", "states": "states"}, ("epoch-001",), "",
+        {}, names=names, gpus=1, compiled=True,
+    )  # fmt: skip
+    facts = Facts({"sender": shape, "receiver": shape}, {}, {"data": batch}, {}, "h100", {})
+    machine = Machine(rates.bf16, rates.tf32, rates.memory, 0.0, float("inf"), 0.0)
+    return 1000 * machine.seconds(training_work(job, ARM.declaration, facts))
 
 
 def evaluation(

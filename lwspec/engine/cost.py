@@ -131,10 +131,10 @@ def _of_outputs(
     validation = _scoring(job, arm, facts, VALIDATION_ROWS)
     if not arm.epochs:
         return solving + validation
-    return (_training(job, arm, facts) + validation).times(len(outputs))
+    return (training_work(job, arm, facts) + validation).times(len(outputs))
 
 
-def _training(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
+def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     """An epoch: the receiver's passes, shared with other fits, and the arm's own weights."""
     train, reader = job.settings["train"], _reader(job, arm, facts)
     batch: int = train["batch_size"]
