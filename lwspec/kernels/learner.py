@@ -1,7 +1,6 @@
 """What is trained of an arm: its module's messages, and its weights' updates.
 
-Where the receiver is compiled and on a GPU, both are compiled too, and recorded once for each shape
-of batch. Shapes: B rows, M soft
+Where the receiver is compiled and on a GPU, both are recorded once for each shape of batch. Shapes: B rows, M soft
 tokens, R receiver width.
 """
 
@@ -40,7 +39,6 @@ class Learner:
         self._clip_norm: float = train["clip_norm"]
         recorded = setup.reader.compiled and self.device.type == "cuda"
         self._passes: Kept[Any] | None = Kept() if recorded else None
-        self._run = torch.compile(self.module, dynamic=True) if recorded else self.module
         self._seen: set[Any] = set()
         self._made: Tensor | None = None
         self._leaf: Tensor | None = None
@@ -53,7 +51,7 @@ class Learner:
             return [None] * len(batch.contexts)
         inputs = self.arm.inputs(self.setup, batch)
         self._captured = self._recorded(inputs)
-        run = self._run if self._captured is None else self._captured.forward
+        run = self.module if self._captured is None else self._captured.forward
         self._made = run(*inputs)
         assert self._made is not None
         self._leaf = self._made.detach().requires_grad_()
@@ -85,7 +83,7 @@ class Learner:
         if key not in self._seen:
             self._seen.add(key)
             return None
-        return self._passes.get(key) or self._passes.capture(key, inputs, self._run, self._learn)
+        return self._passes.get(key) or self._passes.capture(key, inputs, self.module, self._learn)
 
     def _learn(self, inputs: Sequence[Tensor], made: Tensor, gradient: Tensor) -> None:
         """From the messages' gradient to the weights, with the arm's loss beside the answer's."""
