@@ -1,7 +1,6 @@
 """What is trained of an arm: its module's messages, and its weights' updates.
 
-Where the receiver is compiled and on a GPU, both are recorded once for each shape of batch. Shapes: B rows, M soft
-tokens, R receiver width.
+Where the receiver is compiled and on a GPU, both are recorded once for each shape of batch.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Learner:
         self._captured: Captured | None = None
 
     def messages(self, batch: Batch) -> Sequence[Any]:
-        """A message for each row [M, R] that collects its gradient; None where the arm has none."""
+        """A message for each row [M, width] that collects its gradient; None where the arm has none."""
         self._made = self._leaf = self._captured = None
         if self.arm.inputs is None:
             return [None] * len(batch.contexts)
