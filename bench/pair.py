@@ -24,7 +24,7 @@ from lwspec.kernels.perceiver import Perceiver
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row
 from lwspec.kernels.sender import states_of
-from lwspec.kernels.stored import States, write_states
+from lwspec.kernels.stored import States, StoredBlock, write_states
 
 LABELS = ("w1", "w2", "w3", "w4")
 ROWS, BATCH, WORDS, SEEDS = 512, 16, 45, 5
@@ -103,4 +103,4 @@ def store(sender: Reader, rows: Sequence[Row], layer: int, path: Path) -> States
         some = states_of(sender, rows[start : start + 64], {**SENDER, "layer": layer})
         made += [state.cpu() for state in some]
     write_states(path, made, sender.width)
-    return States([path])
+    return States([StoredBlock(path)])

@@ -79,10 +79,11 @@ def test_states_are_read_back_row_by_row_across_blocks(
     for block in range(3):
         files.append(tmp_path / f"{block}.safetensors")
         stored.write_states(files[-1], made[3 * block : 3 * block + 3], 5)
-    states = stored.States(files)
+    states = stored.States([stored.StoredBlock(file) for file in files])
     assert states.width == 5
-    for row, expected in enumerate(made):
-        assert torch.equal(states.of(row), expected)
+    rows = [7, 0, 4, 2, 1, 3, 6, 5]
+    for row, found in zip(rows, states.of(rows), strict=True):
+        assert torch.equal(found, made[row])
 
 
 def test_a_message_arrives_as_its_bytes_say() -> None:

@@ -23,7 +23,7 @@ from lwspec.kernels.reader import Reader
 from lwspec.kernels.receiver_pass import answer
 from lwspec.kernels.rows import Row
 from lwspec.kernels.setup import answers_of, present_all
-from lwspec.kernels.stored import States, write_states
+from lwspec.kernels.stored import States, StoredBlock, write_states
 from lwspec.kernels.trainer import Trainer, epoch_order
 
 STEPS, ROWS, BATCH = 200, 40, 8
@@ -51,9 +51,9 @@ class Recomputed:
     def __init__(self, sender: Reader, rows: Sequence[Row]) -> None:
         self.sender, self.rows, self.width = sender, rows, sender.width
 
-    def of(self, row: int) -> torch.Tensor:
-        (states,) = hidden_states(self.sender, [[self.sender.encode(self.rows[row].context)]], 1)
-        return states.cpu()
+    def of(self, rows: Sequence[int]) -> list[torch.Tensor]:
+        prompts = [[self.sender.encode(self.rows[row].context)] for row in rows]
+        return [states.cpu() for states in hidden_states(self.sender, prompts, 1)]
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def make_rows() -> list[Row]:
 
 
 def stored(sender: Reader, folder: Path) -> States:
-    made = [Recomputed(sender, make_rows()).of(row) for row in range(ROWS)]
+    made = Recomputed(sender, make_rows()).of(range(ROWS))
     write_states(folder / "states.safetensors", made, sender.width)
-    return States([folder / "states.safetensors"])
+    return States([StoredBlock(folder / "states.safetensors")])
 
 
 def make_trainer(receiver: Reader, states: Any, seed: int) -> Trainer:

@@ -318,6 +318,7 @@ class _Builder:
         job_id = identity(kind, step, settings, inputs)
         label = self._unlike_others(kind, label, job_id, block.experiment)
         gpus = self.spec.resources.gpus if settings.get("device") == "gpu" else 0
+        states_gb = self.spec.resources.states_gb
         known = self.jobs.get(job_id)
         asked, wanted_outputs = self.asked[block.experiment.name], outputs
         if known is not None and block.experiment.plan_only:
@@ -345,6 +346,7 @@ class _Builder:
             self.spec.resources.threads,
             kind == "fit" and block.arm.epochs and not block.arm.own_reader,
             self.spec.resources.compile and kind in ("fit", "evaluate"),
+            None if states_gb is None else int(states_gb * 1e9),
             1 if self.spec.budget.gpu == "cpu" else gpus,
         )
         if known is None or known.outputs != outputs:

@@ -52,6 +52,8 @@ class Job:
     """Whether it may share the receiver's passes with jobs that differ from it in seed alone."""
     compiled: bool = False
     """Whether the frozen models are compiled for it: sums may round otherwise."""
+    states_bytes: int | None = None
+    """How many bytes of the sender's states the run folders may hold; None where all that fits."""
     charge: int = 1
     """How many of the budget's units it holds while it runs: none where only GPUs are counted."""
 

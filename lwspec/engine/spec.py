@@ -45,6 +45,10 @@ class Resources(Frozen):
     """Whether the frozen models' blocks are compiled, and on a GPU the passes of training recorded
     as CUDA graphs. It takes some ten seconds a process, and rounds sums otherwise too."""
 
+    states_gb: Annotated[float, Field(ge=0)] | None = None
+    """How many GB of the sender's states the run folders may hold. Beyond them, and where the disk
+    is short, jobs have the sender make what they read again, each time that they read it."""
+
     @model_validator(mode="after")
     def _one_gpu_where_compiled(self) -> Self:
         if self.compile and self.gpus > 1:

@@ -12,7 +12,8 @@ from lwspec.errors import DataError
 from lwspec.kernels.arm import Batch
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.stored import Pooled, States, open_pooled, open_states, read_texts
+from lwspec.kernels.states import open_states
+from lwspec.kernels.stored import Pooled, States, open_pooled, read_texts
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Items:
         """What the sender's side has for some rows."""
         states: list[Tensor] | None = None
         if self.states is not None:
-            states = [self.states.of(self.places[index]) for index in indices]
+            states = self.states.of([self.places[index] for index in indices])
         texts = None
         if self.texts is not None:
             texts = [self.texts[self.places[index]] for index in indices]

@@ -44,7 +44,7 @@ class Learner:
         self._captured: Captured | None = None
 
     def messages(self, batch: Batch) -> Sequence[Any]:
-        """A message for each row [M, width] that collects its gradient; None where the arm has none."""
+        """A message [M, width] a row that collects its gradient; None where there is none."""
         self._made = self._leaf = self._captured = None
         if self.arm.inputs is None:
             return [None] * len(batch.contexts)

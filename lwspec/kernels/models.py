@@ -1,4 +1,4 @@
-"""Which frozen models a job loads, and from where."""
+"""Which frozen models a job loads, from where, and onto what."""
 
 from __future__ import annotations
 
@@ -53,3 +53,15 @@ def _load(
 ) -> Reader:
     """Each of a pair once in a process."""
     return Reader.load(path, dtype, revision, device, compiled=compiled)
+
+
+def device_of(attempt: Attempt) -> torch.device:
+    """The GPU that the job asks for, or the CPU. Raises ModelError where there is no GPU."""
+    if attempt.job.gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelError(
+            "the job asks for a GPU and this process sees none",
+            remedy="run it where CUDA works, or set resources = { gpus = 0 } in the spec",
+        )
+    return torch.device("cuda")

@@ -23,7 +23,7 @@ from lwspec.kernels.prune import prune
 from lwspec.kernels.reader import Reader
 from lwspec.kernels.rows import Row, read_rows
 from lwspec.kernels.seen import fill
-from lwspec.kernels.stored import write_pooled, write_states, write_texts
+from lwspec.kernels.stored import room_for_states, write_pooled, write_states, write_texts
 
 Made = TypeVar("Made")
 Work: TypeAlias = Callable[[Reader, Sequence[Row], Mapping[str, Any]], list[Made]]
@@ -69,13 +69,22 @@ def prompt(reader: Reader, row: Row, settings: Mapping[str, Any]) -> list[int]:
 
 
 def prepare_states(attempt: Attempt, device: torch.device) -> None:
-    """Hidden states at one layer of each owed block of rows, in the sender's own dtype."""
-    _prepare(attempt, device, states_of, write_states)
+    """Hidden states at one layer of each owed block of rows, in the sender's own dtype.
+
+    A block that there is no room for is offered without its file: who reads it makes it anew.
+    """
+
+    def room(reader: Reader, rows: Sequence[Row]) -> bool:
+        tokens = sum(len(prompt(reader, row, attempt.job.settings)) for row in rows)
+        size: int = tokens * reader.width * reader.embedding.weight.element_size()
+        return size < room_for_states(attempt.runs, attempt.job.states_bytes)
+
+    _prepare(attempt, device, states_of, write_states, room)
 
 
 def prepare_pooled(attempt: Attempt, device: torch.device) -> None:
     """Pooled states of every layer of each owed block of rows: one pass for any choice of layer."""
-    _prepare(attempt, device, pooled_of, write_pooled)
+    _prepare(attempt, device, pooled_of, write_pooled, lambda reader, rows: True)
 
 
 def _prepare(
@@ -83,18 +92,24 @@ def _prepare(
     device: torch.device,
     work: Work[Tensor],
     write: Callable[[Path, Sequence[Tensor], int], None],
+    room: Callable[[Reader, Sequence[Row]], bool],
 ) -> None:
     """A file for each owed block of rows, in a folder named after the job's step."""
     job = attempt.job
     reader = load_reader(attempt, "sender", job.settings["model"], device)
     for output in attempt.owed():
         rows = block_rows(attempt, output)
+        facts = _facts(reader, rows, job.settings)
+        if not room(reader, rows):
+            attempt.event("no_room", output=output)
+            attempt.take(output, [], {}, {**facts, "stored": False})
+            continue
         made: list[Tensor] = [torch.empty(0)] * len(rows)
         for index, tensor in _pass(attempt, reader, rows, output, work):
             made[index] = tensor.cpu()
         path = attempt.path / job.step / f"{output}.safetensors"
         write(path, made, reader.width)
-        attempt.take(output, [path], {}, _facts(reader, rows, job.settings))
+        attempt.take(output, [path], {}, facts)
 
 
 def prepare_text(attempt: Attempt, device: torch.device) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow
 import torch
@@ -15,8 +16,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
+from lwspec.engine.runfolder import Runs
 from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
+
+KEPT_FREE = 2**30
+"""Bytes that stay free on the disk of the run folders, for what cannot be made anew."""
+
+
+def room_for_states(runs: Runs, most: int | None) -> int:
+    """Bytes of states that may still be stored: of the bound, and of what the disk has free.
+
+    Two jobs that look at the same moment may both fill what is left of the bound.
+    """
+    free = shutil.disk_usage(runs.path).free - KEPT_FREE
+    if most is None:
+        return free
+    stored = runs.path.glob("prepare-*/attempt-*/states/*.safetensors")
+    return min(free, most - sum(file.stat().st_size for file in stored))
 
 
 def write_states(path: Path, states: Sequence[Tensor], width: int) -> None:
@@ -27,21 +44,53 @@ def write_states(path: Path, states: Sequence[Tensor], width: int) -> None:
     save_file({"states": flat.contiguous(), "ends": ends}, path)
 
 
+class Block(Protocol):
+    """States of some rows, wherever they come from."""
+
+    @property
+    def width(self) -> int:
+        """Of the sender."""
+
+    def of(self, rows: Sequence[int]) -> list[Tensor]:
+        """States [tokens, width] of some of its rows."""
+
+
+class StoredBlock:
+    """Read from a file, mapped into memory, as they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        file: Any = safe_open(path, "pt")
+        self._slice = file.get_slice("states")
+        self._ends = file.get_tensor("ends").tolist()
+        self._width = int(self._slice.get_shape()[1])
+
+    @property
+    def width(self) -> int:
+        """Of the sender."""
+        return self._width
+
+    def of(self, rows: Sequence[int]) -> list[Tensor]:
+        """States [tokens, width] of some of its rows."""
+        return [self._slice[self._ends[row] : self._ends[row + 1]] for row in rows]
+
+
 class States:
-    """Stored hidden states of one split, read from disk as they are asked for."""
+    """Hidden states of one split in its blocks of rows."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files: list[Any] = [safe_open(file, "pt") for file in files]
-        self._slices = [file.get_slice("states") for file in self._files]
-        self._ends = [file.get_tensor("ends").tolist() for file in self._files]
-        self.width = int(self._slices[0].get_shape()[1])
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = blocks
+        self.width = blocks[0].width
 
-    def of(self, row: int) -> Tensor:
-        """States [tokens, width] of one row of the split."""
-        block, offset = (0, row) if len(self._files) == 1 else divmod(row, BLOCK_ROWS)
-        ends = self._ends[block]
-        states: Tensor = self._slices[block][ends[offset] : ends[offset + 1]]
-        return states
+    def of(self, rows: Sequence[int]) -> list[Tensor]:
+        """States [tokens, width] of some rows of the split."""
+        if len(self._blocks) == 1:
+            return self._blocks[0].of(rows)
+        found: dict[int, Tensor] = {}
+        for number in {row // BLOCK_ROWS for row in rows}:
+            mine = [row for row in rows if row // BLOCK_ROWS == number]
+            states = self._blocks[number].of([row % BLOCK_ROWS for row in mine])
+            found.update(zip(mine, states, strict=True))
+        return [found[row] for row in rows]
 
 
 def write_pooled(path: Path, pooled: Sequence[Tensor], width: int) -> None:
@@ -84,17 +133,12 @@ def read_texts(path: Path) -> list[str]:
     return [str(text) for text in parquet.read_table(path).column("text").to_pylist()]
 
 
-def open_states(attempt: Attempt, split: str) -> States:
-    """The states of a split: those blocks of it that the job says it reads."""
-    return States(_blocks(attempt, "states", split))
-
-
 def open_pooled(attempt: Attempt, split: str, layer: int) -> Pooled:
     """The pooled states of a split at one layer."""
-    return Pooled(_blocks(attempt, "pooled", split), layer)
+    made, outputs = attempt.input("pooled"), blocks_read(attempt, "pooled", split)
+    return Pooled([made.file(name, f"pooled/{name}.safetensors") for name in outputs], layer)
 
 
-def _blocks(attempt: Attempt, role: str, split: str) -> list[Path]:
-    made = attempt.input(role)
-    outputs = [name for name in attempt.job.reads[role] if name.split("-")[0] == split]
-    return [made.file(name, f"{role}/{name}.safetensors") for name in sorted(outputs)]
+def blocks_read(attempt: Attempt, role: str, split: str) -> list[str]:
+    """The outputs of an input that hold a split, or those blocks of it that the job reads."""
+    return sorted(name for name in attempt.job.reads[role] if name.split("-")[0] == split)

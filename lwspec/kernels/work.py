@@ -7,8 +7,8 @@ import os
 import torch
 from threadpoolctl import threadpool_limits
 
-from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.models import device_of
 from lwspec.kernels.receiver_pass import Steps
 
 
@@ -63,15 +63,3 @@ def set_up_torch(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-
-
-def device_of(attempt: Attempt) -> torch.device:
-    """The GPU that the job asks for, or the CPU. Raises ModelError where there is no GPU."""
-    if attempt.job.gpus == 0:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ModelError(
-            "the job asks for a GPU and this process sees none",
-            remedy="run it where CUDA works, or set resources = { gpus = 0 } in the spec",
-        )
-    return torch.device("cuda")

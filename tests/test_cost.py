@@ -1,0 +1,120 @@
+"""Prices from counted work, machines that were measured, and states that there is no room for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from conftest import Project
+from pyarrow import parquet
+
+from lwspec.engine.cost import ASSUMED, Facts, Machine, Work, training_work
+from lwspec.engine.job import Job
+from lwspec.engine.price import price
+from lwspec.engine.shapes import Shape
+from lwspec.kernels.arms import all_arms
+from lwspec.kernels.stored import room_for_states
+
+MACHINE = Machine(1e12, 1e11, 1e10, 1e-3, 1e8, 5.0)
+
+
+def step_of(job: Job, together: int = 1) -> Work:
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {}, {"data": 16}, {}, "cpu", {job.alike: together})
+    return training_work(job, all_arms()["bridge"].declaration, facts)
+
+
+def fit(*, gpus: int = 0, compiled: bool = False, batch: int = 16) -> Job:
+    settings: dict[str, Any] = {
+        "train": {"batch_size": batch},
+        "samples": {},
+        "arm_settings": {"layer": 1, "latents": 8, "width": 64},
+        "task": {"query": "Colour:", "answer": " {label}"},
+    }
+    inputs = {"data": "data", "states": "states"}
+    return Job(
+        "fit-1", "fit", "bridge", settings, inputs, ("epoch-001",), "", {},
+        names={"sender": "s", "receiver": "r"}, gpus=gpus, shares=True, compiled=compiled,
+    )  # fmt: skip
+
+
+def test_seconds_are_a_sum_over_kinds_of_work() -> None:
+    work = Work(2e12, 1e11, 3e10, 500, 1e8, 0.5)
+    assert MACHINE.seconds(work) == pytest.approx(2 + 1 + 3 + 0.5 + 1 + 2.5)
+    assert MACHINE.seconds(work + work.times(2)) == pytest.approx(3 * MACHINE.seconds(work))
+
+
+def test_a_step_counts_two_products_a_weight_each_way() -> None:
+    """16 rows of 8 soft tokens and 2 tokens of the answer, through a million weights and back."""
+    assert step_of(fit()).frozen_flop == 4 * 1e6 * 16 * 10
+
+
+def test_fits_together_share_what_the_receiver_hands_over_and_not_what_it_computes() -> None:
+    alone, shared = step_of(fit()), step_of(fit(), together=4)
+    assert shared.frozen_flop == alone.frozen_flop
+    own = step_of(fit(), together=10**9).moved_bytes
+    assert shared.moved_bytes - own == pytest.approx((alone.moved_bytes - own) / 4, rel=1e-6)
+    assert shared.blocks < alone.blocks
+
+
+def test_recorded_passes_launch_no_blocks() -> None:
+    assert step_of(fit(gpus=1, compiled=True)).blocks == 0
+    assert step_of(fit(gpus=1)).blocks > 0
+
+
+def test_a_price_without_history_is_by_the_machine_that_was_measured() -> None:
+    assumed, benched = price("fit x", 100.0, "cpu", []), price("fit x", 100.0, "cpu", [], 50.0)
+    assert benched.p50_hours == pytest.approx(assumed.p50_hours / 2)
+    assert benched.p90_hours / benched.p50_hours < assumed.p90_hours / assumed.p50_hours
+
+
+def test_bench_records_this_machine_and_plans_are_priced_by_it(project: Project) -> None:
+    before = json.loads(project.run("plan", "small.toml", "--json").stdout)
+    assert "lwspec bench measures one" in project.run("plan", "small.toml").stdout
+    shown = project.run("bench").stdout
+    kept = json.loads((project.runs / "machines/cpu.json").read_text())
+    assert kept["hardware"] in shown
+    assert kept["evidence"]["command"][:2] == ["lwspec", "bench"]
+    assert all(value > 0 for value in kept["machine"].values())
+    assert set(kept["machine"]) == set(vars(ASSUMED["cpu"]))
+    assert kept["hardware"] in project.run("plan", "small.toml").stdout
+    after = json.loads(project.run("plan", "small.toml", "--json").stdout)
+    assert after["p50_hours"] != before["p50_hours"]
+    assert after["digest"] == before["digest"]
+
+
+def test_room_for_states_is_bounded_and_counts_what_is_there(project: Project) -> None:
+    from lwspec.engine.runfolder import Runs
+
+    folder = project.runs / "prepare-1/attempt-1/states"
+    folder.mkdir(parents=True)
+    (folder / "train.safetensors").write_bytes(bytes(300))
+    assert room_for_states(Runs(project.runs), 1000) == 700
+    assert room_for_states(Runs(project.runs), None) > 1000
+
+
+def answers(project: Project) -> dict[str, list[int]]:
+    """What each evaluation of the bridge predicted."""
+    found = {}
+    for path in project.runs.glob("evaluate-*/attempt-1/predictions/*.parquet"):
+        job = json.loads((path.parents[2] / "job.json").read_text())
+        if job["step"] == "bridge":
+            found[job["label"]] = parquet.read_table(path).column("predicted").to_pylist()
+    return found
+
+
+def test_states_without_room_are_made_anew_and_say_the_same(
+    finished: Project, project: Project
+) -> None:
+    project.change("threads = 1\n", "threads = 1\nstates_gb = 0\n")
+    project.run("submit", "small.toml", "--yes", "--only", "bridge")
+    files = Counter(path.parts[-2] for path in project.runs.glob("prepare-*/attempt-*/*/*"))
+    assert files["states"] == 0
+    events = "".join(path.read_text() for path in project.runs.glob("prepare-*/*/events.jsonl"))
+    assert "no_room" in events
+    stored = answers(finished)
+    for label, predicted in answers(project).items():
+        assert predicted == stored[label], label
+    assert answers(project)
