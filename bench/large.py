@@ -44,15 +44,15 @@ from lwspec.engine.job import Job
 from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms.bridge import ARM
-from lwspec.kernels.items import Items
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.receiver_pass import answer, gradients
-from lwspec.kernels.rows import Row
-from lwspec.kernels.score import score
+from lwspec.kernels.data.items import Items
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.data.stored import States, write_states
+from lwspec.kernels.measuring.score import score
+from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.sender import states_of
 from lwspec.kernels.setup import answers_of
-from lwspec.kernels.stored import States, write_states
-from lwspec.kernels.trainer import Trainer
+from lwspec.kernels.training.receiver_pass import answer, gradients
+from lwspec.kernels.training.trainer import Trainer
 from lwspec.kernels.work import set_up_torch
 
 Step = Callable[[], Any]

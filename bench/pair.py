@@ -20,11 +20,11 @@ from transformers import (
 )
 
 from lwspec.kernels.arms.bridge import Settings
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.data.stored import States, StoredBlock, write_states
+from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.perceiver import Perceiver
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.rows import Row
 from lwspec.kernels.sender import states_of
-from lwspec.kernels.stored import States, StoredBlock, write_states
 
 LABELS = ("w1", "w2", "w3", "w4")
 ROWS, BATCH, WORDS, SEEDS = 512, 16, 45, 5

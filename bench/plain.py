@@ -9,8 +9,8 @@ from pair import BATCH, TASK, Size, make_bridge
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.rows import Row
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.models.reader import Reader
 
 NEW_TOKENS = 10
 

@@ -13,14 +13,14 @@ from conftest import Project
 from pyarrow import parquet
 
 from lwspec.errors import ModelError
-from lwspec.kernels.answer_logits import answer_logits
-from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.byte_encoder import _segment_means, as_bytes
-from lwspec.kernels.loss import Counts, answer_loss
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.seen import Seen
+from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.models.answer_logits import answer_logits
+from lwspec.kernels.models.answering import answer
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.training.loss import Counts, answer_loss
 
 TASK = {
     "labels": ["red", "blue", "green stone"],

@@ -15,7 +15,7 @@ from lwspec.engine.job import Job
 from lwspec.engine.price import price
 from lwspec.engine.shapes import Shape
 from lwspec.kernels.arms import all_arms
-from lwspec.kernels.stored import room_for_states
+from lwspec.kernels.data.stored import room_for_states
 
 MACHINE = Machine(1e12, 1e11, 1e10, 1e-3, 1e8, 5.0)
 

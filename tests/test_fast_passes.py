@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from lwspec.kernels.answer_logits import _dense, _plain, answer_logits
-from lwspec.kernels.answering import answer
-from lwspec.kernels.compiled import dense_attention
-from lwspec.kernels.prefix import Prefixes, common_prefix, without
-from lwspec.kernels.reader import Reader
+from lwspec.kernels.models.answer_logits import _dense, _plain, answer_logits
+from lwspec.kernels.models.answering import answer
+from lwspec.kernels.models.compiled import dense_attention
+from lwspec.kernels.models.prefix import common_prefix, without
+from lwspec.kernels.models.reader import Reader
 
 CPU = torch.device("cpu")
 FAMILIES = ["llama", "mistral", "qwen", "gemma", "gpt"]
@@ -71,7 +71,7 @@ def test_a_prefix_that_was_read_once_changes_nothing(
     labels = [[5], [6, 7], [6, 8, 9]]
     shared, logits = answer(reader, prompts, labels, 5), learnt(reader)
     assert reader.pad(prompts, share=True).prefix == tuple(reader.encode("Colour:"))
-    monkeypatch.setattr("lwspec.kernels.reader.common_prefix", lambda prompts: ())
+    monkeypatch.setattr("lwspec.kernels.models.reader.common_prefix", lambda prompts: ())
     apart, others = answer(reader, prompts, labels, 5), learnt(reader)
     assert shared.written == apart.written
     torch.testing.assert_close(shared.label_logprobs, apart.label_logprobs, atol=1e-5, rtol=1e-5)
@@ -93,8 +93,8 @@ def test_what_is_recorded_on_a_gpu_is_the_plain_pass(world: Path, family: str) -
     prompts, _ = soft_prompts(reader)
     padded = reader.pad(prompts, [said[:-1] for said in ANSWERS], share=True)
     tensors = padded.embeds.detach(), padded.mask, padded.positions
-    recorded = _dense(reader, Prefixes().get(reader, padded.prefix), padded.prefix, 3, *tensors)
-    plain = _plain(reader, reader.prefixes.get(reader, padded.prefix), padded, 3)
+    recorded = _dense(reader, reader.prefix(padded.prefix), padded.prefix, 3, *tensors)
+    plain = _plain(reader, reader.prefix(padded.prefix), padded, 3)
     torch.testing.assert_close(recorded, plain, atol=1e-5, rtol=1e-4)
 
 

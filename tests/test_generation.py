@@ -8,7 +8,7 @@ import pytest
 from conftest import Project
 from pyarrow import parquet
 
-from lwspec.kernels.metrics import mean, text_scores
+from lwspec.kernels.measuring.metrics import mean, text_scores
 
 TASK = """
 [tasks.echo]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from conftest import Project
 
-from lwspec.kernels.latency import batches, summary
-from lwspec.kernels.rows import Row
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.measuring.latency import batches, summary
 
 LATENCY = """
 [[experiment]]

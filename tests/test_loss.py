@@ -11,11 +11,11 @@ import torch
 from conftest import Project
 from torch.nn import functional
 
-from lwspec.kernels import receiver_pass
-from lwspec.kernels.batches import RowsAtOnce, by_length
-from lwspec.kernels.loss import Counts, supervised
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.receiver_pass import Ask, gradients, losses
+from lwspec.kernels.data.batches import RowsAtOnce, by_length
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.training import receiver_pass
+from lwspec.kernels.training.loss import Counts, supervised
+from lwspec.kernels.training.receiver_pass import Ask, gradients, losses
 
 PLAIN = {
     "supervised_tokens": None,

@@ -12,18 +12,19 @@ import torch
 from lwspec.engine.locate import TOY_ROWS
 from lwspec.engine.price import Measurement, price, price_key, unit_of
 from lwspec.errors import DataError
-from lwspec.kernels import stored, wire
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.linear_probe import ARM as PROBE
 from lwspec.kernels.arms.linear_probe import Settings
-from lwspec.kernels.metrics import (
+from lwspec.kernels.data import stored
+from lwspec.kernels.data.rows import Row, split_rows
+from lwspec.kernels.measuring import wire
+from lwspec.kernels.measuring.metrics import (
     macro_f1,
     normalised,
     parse_answer,
     text_scores,
     token_f1,
 )
-from lwspec.kernels.rows import Row, split_rows
 from lwspec.kernels.toy.text import SIZES
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from lwspec.errors import ModelError
-from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms, llmlingua
+from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.models.answering import answer
+from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.perceiver import Perceiver, pad_states
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.seen import Seen
 
 SOFT = torch.zeros(2, 24)
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from lwspec.errors import ModelError
-from lwspec.kernels.answer_logits import answer_logits
-from lwspec.kernels.answering import answer, texts, write
-from lwspec.kernels.blocks import blocks_of
-from lwspec.kernels.hidden import hidden_states, pooled_states
-from lwspec.kernels.loss import Counts, answer_loss
-from lwspec.kernels.prune import prune, surprisals
-from lwspec.kernels.reader import Reader
+from lwspec.kernels.models.answer_logits import answer_logits
+from lwspec.kernels.models.answering import answer, texts, write
+from lwspec.kernels.models.blocks import blocks_of
+from lwspec.kernels.models.hidden import hidden_states, pooled_states
+from lwspec.kernels.models.prune import prune, surprisals
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.training.loss import Counts, answer_loss
 
 TEXTS = ["red blue", "green stone river cloud quick slow warm", "dark"]
 

@@ -17,14 +17,15 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from lwspec.engine.runfolder import JobFolder, read_json, write_json
-from lwspec.kernels import receiver_pass, run
+from lwspec.kernels import run
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms import lora
 from lwspec.kernels.attempt import StopFlag
-from lwspec.kernels.loss import Counts
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.receiver_pass import Ask, answer
-from lwspec.kernels.trainer import Trainer
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.training import receiver_pass
+from lwspec.kernels.training.loss import Counts
+from lwspec.kernels.training.receiver_pass import Ask, answer
+from lwspec.kernels.training.trainer import Trainer
 
 PLAIN = {
     "supervised_tokens": None,
@@ -256,7 +257,7 @@ def test_fits_that_are_stopped_together_go_on_to_the_same_bytes(
             stop.number = signal.SIGTERM
         return answer(questions, together)
 
-    monkeypatch.setattr("lwspec.kernels.receiver_pass.answer", stopping)
+    monkeypatch.setattr("lwspec.kernels.training.receiver_pass.answer", stopping)
     assert not run.run_jobs(again, stop)
     for folder in again:
         assert read_json(folder.path / "attempt-2/exit.json")["outcome"] == "stopped"

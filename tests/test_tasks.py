@@ -10,8 +10,8 @@ from conftest import WORDS, Project
 from pyarrow import parquet
 
 from lwspec.errors import DataError
-from lwspec.kernels.adapters import adapt
-from lwspec.kernels.seen import Seen, fill
+from lwspec.kernels.data.adapters import adapt
+from lwspec.kernels.data.seen import Seen, fill
 
 SQUAD = {
     "id": "56be4db0acb8001400a502ec",
@@ -213,7 +213,7 @@ def test_rows_keep_what_the_query_names_and_are_cut(asking: Project) -> None:
 
 def test_a_private_receiver_gets_each_row_its_own_question_and_no_passage(asking: Project) -> None:
     from lwspec.kernels.arms import all_arms
-    from lwspec.kernels.rows import Row
+    from lwspec.kernels.data.rows import Row
     from lwspec.kernels.setup import present_all
 
     class Noting:

@@ -14,17 +14,17 @@ from typing import Any, cast
 import pytest
 import torch
 
-from lwspec.kernels.answering import answer as ask_labels
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms.bridge import ARM, Settings
-from lwspec.kernels.hidden import hidden_states
-from lwspec.kernels.items import Items
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.receiver_pass import answer
-from lwspec.kernels.rows import Row
+from lwspec.kernels.data.items import Items
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.data.stored import States, StoredBlock, write_states
+from lwspec.kernels.models.answering import answer as ask_labels
+from lwspec.kernels.models.hidden import hidden_states
+from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.setup import answers_of, present_all
-from lwspec.kernels.stored import States, StoredBlock, write_states
-from lwspec.kernels.trainer import Trainer, epoch_order
+from lwspec.kernels.training.receiver_pass import answer
+from lwspec.kernels.training.trainer import Trainer, epoch_order
 
 STEPS, ROWS, BATCH = 200, 40, 8
 LABELS = ("red", "blue", "green stone")

@@ -35,7 +35,7 @@ class Data(Frozen):
     revision: str | None = None
     data_files: dict[str, str] | None = None
     adapter: Literal["squad", "hotpotqa", "arc", "gsm8k"] | None = None
-    """Makes flat columns of a well-known set's nested rows: `lwspec/kernels/adapters.py`."""
+    """Makes flat columns of a well-known set's nested rows: `lwspec/kernels/data/adapters.py`."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

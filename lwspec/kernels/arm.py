@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lwspec.engine.arm import ArmDeclaration
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
-from lwspec.kernels.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lwspec.kernels.reader import Reader
+    from lwspec.kernels.models.reader import Reader
 
 
 @dataclass(frozen=True)

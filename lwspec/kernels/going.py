@@ -24,7 +24,7 @@ from lwspec.errors import LwspecError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag, Stopped
 
 if TYPE_CHECKING:
-    from lwspec.kernels.receiver_pass import Ask, Steps, Told
+    from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
 
 
 class Going:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lwspec.kernels.reader import to_device
+from lwspec.kernels.models.reader import to_device
 
 EPSILON = 1e-8
 

@@ -12,10 +12,10 @@ try:
     import torch
     import transformers.models.auto.modeling_auto  # noqa: F401
 
-    import lwspec.kernels.evaluate
-    import lwspec.kernels.fit
+    import lwspec.kernels.measuring.evaluate
     import lwspec.kernels.run
     import lwspec.kernels.sender
+    import lwspec.kernels.training.fit
     import lwspec.kernels.work  # noqa: F401
 except OSError as error:  # a library's shared object is missing: the first job reports it
     raise ImportError(str(error)) from error

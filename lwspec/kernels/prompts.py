@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from lwspec.kernels.seen import Seen
+from lwspec.kernels.data.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor

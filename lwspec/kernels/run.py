@@ -19,7 +19,7 @@ from lwspec.kernels.attempt import Clock, StopFlag
 from lwspec.kernels.going import Going
 
 if TYPE_CHECKING:
-    from lwspec.kernels.receiver_pass import Ask, Told
+    from lwspec.kernels.training.receiver_pass import Ask, Told
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,7 +84,9 @@ def _work_on(going: Sequence[Going]) -> None:
     together = True
     asked = {each: ask for each in going if (ask := _next(each, None)) is not None}
     while asked:
-        from lwspec.kernels.receiver_pass import answer  # not before a job has imported torch
+        from lwspec.kernels.training.receiver_pass import (
+            answer,  # not before a job has imported torch
+        )
 
         told, together = answer(list(asked.values()), together)
         asked = {

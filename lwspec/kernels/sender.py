@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE
-from lwspec.kernels.answering import write
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.batches import RowsAtOnce, by_length
-from lwspec.kernels.hidden import hidden_states, pooled_states
-from lwspec.kernels.models import load_reader
-from lwspec.kernels.pool import pool
-from lwspec.kernels.prune import prune
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.seen import fill
-from lwspec.kernels.stored import room_for_states, write_pooled, write_states, write_texts
+from lwspec.kernels.data.batches import RowsAtOnce, by_length
+from lwspec.kernels.data.rows import Row, read_rows
+from lwspec.kernels.data.seen import fill
+from lwspec.kernels.data.stored import room_for_states, write_pooled, write_states, write_texts
+from lwspec.kernels.models.answering import write
+from lwspec.kernels.models.hidden import hidden_states, pooled_states
+from lwspec.kernels.models.load import load_reader
+from lwspec.kernels.models.pool import pool
+from lwspec.kernels.models.prune import prune
+from lwspec.kernels.models.reader import Reader
 
 Made = TypeVar("Made")
 Work: TypeAlias = Callable[[Reader, Sequence[Row], Mapping[str, Any]], list[Made]]

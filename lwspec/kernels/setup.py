@@ -12,11 +12,11 @@ from lwspec.errors import DataError
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.data.rows import Row, read_rows
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.models import load_reader
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.seen import Seen
+from lwspec.kernels.models.load import load_reader
+from lwspec.kernels.models.reader import Reader
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.models import device_of
-from lwspec.kernels.receiver_pass import Steps
+from lwspec.kernels.models.load import device_of
+from lwspec.kernels.training.receiver_pass import Steps
 
 
 def work(attempt: Attempt) -> Steps:
@@ -20,19 +20,19 @@ def work(attempt: Attempt) -> Steps:
     job = attempt.job
     set_up_torch(job.threads)
     if job.kind == "fit":
-        from lwspec.kernels.fit import fit
+        from lwspec.kernels.training.fit import fit
 
         yield from fit(attempt, device_of(attempt))
     elif job.kind == "evaluate":
-        from lwspec.kernels.evaluate import evaluate
+        from lwspec.kernels.measuring.evaluate import evaluate
 
         evaluate(attempt, device_of(attempt))
     elif job.kind == "latency":
-        from lwspec.kernels.latency import measure_latency
+        from lwspec.kernels.measuring.latency import measure_latency
 
         measure_latency(attempt, device_of(attempt))
     elif job.step == "data":
-        from lwspec.kernels.rows import prepare_rows
+        from lwspec.kernels.data.rows import prepare_rows
 
         prepare_rows(attempt)
     elif job.step == "toy":

@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
 from lwspec.kernels.prompts import Bos, Layout, soft_prompt
-from lwspec.kernels.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -66,7 +66,7 @@ def build(setup: Setup) -> nn.Module:
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The texts' bytes, from which the encoder makes soft tokens in float32."""
     from lwspec.kernels.byte_encoder import as_bytes
-    from lwspec.kernels.reader import to_device
+    from lwspec.kernels.models.reader import to_device
 
     assert setup.reader is not None
     given = as_bytes(list(batch.contexts), setup.settings.max_bytes)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.seen import Seen
 
 
 class Settings(Frozen):

@@ -14,9 +14,9 @@ from pydantic import Field
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.prompts import text_prompt
-from lwspec.kernels.seen import Seen
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen, Positive
 from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

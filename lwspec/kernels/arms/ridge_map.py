@@ -63,7 +63,7 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
 
 def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """M copies of the mapped state, each [tokens, receiver_width]."""
-    from lwspec.kernels.pool import repeat_at_rms
+    from lwspec.kernels.models.pool import repeat_at_rms
 
     assert setup.reader is not None and batch.pooled is not None
     mapped = batch.pooled @ setup.weights["map"].T + setup.weights["offset"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.kernels.arm import Arm, Setup
+from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.prompts import text_prompt
-from lwspec.kernels.seen import Seen
 
 
 def present(setup: Setup, message: None, seen: Seen) -> Prompt:

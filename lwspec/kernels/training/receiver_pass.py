@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lwspec.kernels.answer_logits import answer_logits
-from lwspec.kernels.loss import Counts, batch_loss
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.reader import Reader
+from lwspec.kernels.models.answer_logits import answer_logits
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.training.loss import Counts, batch_loss
 
 
 @dataclass(frozen=True)

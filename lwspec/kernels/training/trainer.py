@@ -19,23 +19,23 @@ from torch import Tensor, nn
 from lwspec.errors import CheckpointError
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.checkpoint import (
+from lwspec.kernels.data.items import Items
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.measuring.score import score, validation_metrics
+from lwspec.kernels.message import Prompt
+from lwspec.kernels.prompts import text_prompt
+from lwspec.kernels.setup import AnswerFormat, present_all
+from lwspec.kernels.training.checkpoint import (
     Progress,
     complete_checkpoints,
     load_checkpoint,
     save_checkpoint,
     save_weights,
 )
-from lwspec.kernels.items import Items
-from lwspec.kernels.learner import Learner
-from lwspec.kernels.loss import Counts, supervised
-from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import text_prompt
-from lwspec.kernels.receiver_pass import Ask, Steps, Told
-from lwspec.kernels.rows import Row
-from lwspec.kernels.score import score, validation_metrics
-from lwspec.kernels.seen import Seen
-from lwspec.kernels.setup import AnswerFormat, present_all
+from lwspec.kernels.training.learner import Learner
+from lwspec.kernels.training.loss import Counts, supervised
+from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
 
 LOG_EVERY_STEPS = 10
 

@@ -12,7 +12,7 @@ import torch
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.reader import Reader
+from lwspec.kernels.models.reader import Reader
 
 
 def load_reader(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lwspec.kernels.reader import Reader
+from lwspec.kernels.models.reader import Reader
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What all prompts of a batch begin with: found, taken off, and read once.
+"""What all prompts of a batch begin with: found, taken off, and kept once it was read.
 
 A task's query or its solved examples are the same in every row, so their keys and values need
 computing once for a batch, and once for all batches that begin alike. Shapes: B rows, P tokens.
@@ -7,20 +7,11 @@ computing once for a batch, and once for all batches that begin alike. Shapes: B
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lwspec.errors import ModelError
 from lwspec.kernels.message import Prompt
-
-if TYPE_CHECKING:
-    from lwspec.kernels.reader import Reader
-
-
-ATTENTION = {"full_attention", "sliding_attention"}
 
 
 def common_prefix(prompts: Sequence[Prompt]) -> tuple[int, ...]:
@@ -71,47 +62,3 @@ class Prefix:
             (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
             for keys, values in self.layers
         )
-
-
-class Prefixes:
-    """The prefixes of a reader that were read last."""
-
-    KEPT = 8
-
-    def __init__(self) -> None:
-        self._read: dict[tuple[int, ...], Prefix] = {}
-
-    def get(self, reader: Reader, ids: tuple[int, ...]) -> Prefix:
-        """A prefix, read now where it was not kept.
-
-        Raises ModelError for a model with layers that keep something else than keys and values.
-        """
-        kinds = set(getattr(reader.model.config.get_text_config(), "layer_types", None) or ())
-        if not kinds <= ATTENTION:
-            raise ModelError(
-                f"{type(reader.model).__name__} has layers of the kind "
-                f"{min(kinds - ATTENTION)!r}, which cannot be taken back to an earlier token",
-                remedy="choose a receiver whose layers are all attention",
-            )
-        if not ids:
-            return Prefix(())
-        if ids not in self._read:
-            while len(self._read) >= self.KEPT:
-                self._read.pop(next(iter(self._read)))
-            self._read[ids] = _read(reader, ids)
-        return self._read[ids]
-
-
-@torch.no_grad()
-def _read(reader: Reader, ids: tuple[int, ...]) -> Prefix:
-    cache = DynamicCache()
-    padded = reader.pad([[ids]])
-    reader.model(
-        inputs_embeds=padded.embeds,
-        attention_mask=reader.mask(padded),
-        position_ids=padded.positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return Prefix([(each.keys, each.values) for each in cache.layers])  # type: ignore[union-attr,misc]

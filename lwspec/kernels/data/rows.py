@@ -20,9 +20,9 @@ from pyarrow import parquet
 
 from lwspec.engine.fields import PLACEHOLDER
 from lwspec.errors import DataError, nearest
-from lwspec.kernels.adapters import adapt
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.sources import read_sources
+from lwspec.kernels.data.adapters import adapt
+from lwspec.kernels.data.sources import read_sources
 
 SPLITS = ("test", "validation", "train")
 """In the order in which they take rows, so that train never holds what the others hold."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from lwspec.errors import ModelError
-from lwspec.kernels.blocks import blocks_of
+from lwspec.kernels.models.blocks import blocks_of
 
 if TYPE_CHECKING:
-    from lwspec.kernels.prefix import Prefix
+    from lwspec.kernels.models.prefix import Prefix
 
 DENSE = "lwspec_dense"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.captured import Captured, Kept
+from lwspec.kernels.models.captured import Captured, Kept
 
 
 class Learner:

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache
 
-from lwspec.kernels.captured import Captured
-from lwspec.kernels.compiled import DENSE_TOKENS, dense
-from lwspec.kernels.loss import IGNORED
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.prefix import Prefix
-from lwspec.kernels.reader import Padded, Reader
+from lwspec.kernels.models.captured import Captured
+from lwspec.kernels.models.compiled import DENSE_TOKENS, dense
+from lwspec.kernels.models.prefix import Prefix
+from lwspec.kernels.models.reader import Padded, Reader
+from lwspec.kernels.training.loss import IGNORED
 
 EXACT_TOKENS = 32
 """Longer passes are captured at multiples of 16 tokens, so that there are few of them."""
@@ -38,7 +38,7 @@ def answer_logits(
     if reader.compiled and reader.frozen and reader.device.type == "cuda":
         logits_BTV = _replayed(reader, padded, longest)
     else:
-        prefix = reader.prefixes.get(reader, padded.prefix)
+        prefix = reader.prefix(padded.prefix)
         logits_BTV = _plain(reader, prefix, padded, longest)
     aligned = [[IGNORED] * (longest - len(answer)) + list(answer) for answer in answers]
     return logits_BTV.float(), reader.tensor(aligned)
@@ -72,7 +72,7 @@ def _replayed(reader: Reader, padded: Padded, last: int) -> Tensor:
     key = (padded.prefix, inputs[0].shape, last)
     captured = reader.passes.get(key)
     if captured is None:
-        prefix = reader.prefixes.get(reader, padded.prefix)
+        prefix = reader.prefix(padded.prefix)
         work = partial(_dense, reader, prefix, padded.prefix, last)
         captured = _capture(reader, key, inputs, work)
     logits: Tensor = _Replay.apply(captured, *inputs)  # type: ignore[no-untyped-call]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from lwspec.errors import ModelError
-from lwspec.kernels.blocks import blocks_of
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.pool import pool
-from lwspec.kernels.reader import Padded, Reader
+from lwspec.kernels.models.blocks import blocks_of
+from lwspec.kernels.models.pool import pool
+from lwspec.kernels.models.reader import Padded, Reader
 
 
 class _StopForward(Exception):

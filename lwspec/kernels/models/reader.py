@@ -18,18 +18,22 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from lwspec.errors import ModelError, NetworkError
-from lwspec.kernels.captured import Kept
-from lwspec.kernels.compiled import compile_blocks
-from lwspec.kernels.masks import causal_mask
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.network import unreachable
-from lwspec.kernels.prefix import Prefixes, common_prefix, without
+from lwspec.kernels.models.captured import Kept
+from lwspec.kernels.models.compiled import compile_blocks
+from lwspec.kernels.models.masks import causal_mask
+from lwspec.kernels.models.network import unreachable
+from lwspec.kernels.models.prefix import Prefix, common_prefix, without
 
 TEXTS_KEPT = 4096
 """Texts whose tokens are kept: queries and answers come again with every batch."""
+PREFIXES_KEPT = 8
+"""Common beginnings of prompts whose keys and values are kept."""
+ATTENTION = {"full_attention", "sliding_attention"}
+"""Kinds of layers that keep keys and values alone."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Reader:
         self.frozen = True
         """Until an arm puts weights of its own into the model."""
         self.compiled = compiled
-        self.prefixes = Prefixes()
+        self.prefix = lru_cache(PREFIXES_KEPT)(self._read)
         self.passes: Kept[Any] = Kept()
         if "inputs_embeds" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
@@ -215,6 +219,29 @@ class Reader:
         positions = padded.positions if positions is None else positions
         dtype = padded.embeds.dtype
         return causal_mask(config, len(padded.prefix), padded.mask, positions, dtype, labels)
+
+    @torch.no_grad()
+    def _read(self, ids: tuple[int, ...]) -> Prefix:
+        """What prompts begin with, read. Raises ModelError where layers keep something else too."""
+        kinds = set(getattr(self.model.config.get_text_config(), "layer_types", None) or ())
+        if not kinds <= ATTENTION:
+            raise ModelError(
+                f"{type(self.model).__name__} has layers of the kind {min(kinds - ATTENTION)!r}, "
+                "which cannot be taken back to an earlier token",
+                remedy="choose a receiver whose layers are all attention",
+            )
+        if not ids:
+            return Prefix(())
+        padded, cache = self.pad([[ids]]), DynamicCache()
+        self.model(
+            inputs_embeds=padded.embeds,
+            attention_mask=self.mask(padded),
+            position_ids=padded.positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return Prefix([(each.keys, each.values) for each in cache.layers])  # type: ignore[union-attr,misc]
 
     def tensor(self, values: Sequence[Any]) -> Tensor:
         """Whole numbers on the model's device, sent without waiting for what runs there."""

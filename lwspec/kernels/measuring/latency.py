@@ -23,15 +23,15 @@ import numpy
 import torch
 
 from lwspec.engine.runfolder import read_json
-from lwspec.kernels import wire
-from lwspec.kernels.answering import go_on, start
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.measured import open_measured, write_record
-from lwspec.kernels.models import load_reader
-from lwspec.kernels.reader import Reader
-from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.score import TEXT
+from lwspec.kernels.data.rows import Row, read_rows
+from lwspec.kernels.measuring import wire
+from lwspec.kernels.measuring.measured import open_measured, write_record
+from lwspec.kernels.measuring.score import TEXT
+from lwspec.kernels.models.answering import go_on, start
+from lwspec.kernels.models.load import load_reader
+from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.sender import pooled_at, states_of, texts_of
 from lwspec.kernels.setup import no_messages, present_all
 

@@ -10,9 +10,9 @@ from pyarrow import parquet
 
 from lwspec.engine.job import ROWS_AT_ONCE
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.items import Items, drawn_items, open_items
-from lwspec.kernels.measured import open_measured, write_record
-from lwspec.kernels.score import TEXT, Scored, score
+from lwspec.kernels.data.items import Items, drawn_items, open_items
+from lwspec.kernels.measuring.measured import open_measured, write_record
+from lwspec.kernels.measuring.score import TEXT, Scored, score
 
 
 def evaluate(attempt: Attempt, device: torch.device) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.reader import Padded, Reader
+from lwspec.kernels.models.reader import Padded, Reader
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def answer(
 ) -> Answers:
     """Score every label in full after each prompt, and write up to `write_tokens` greedily."""
     padded = reader.pad(prompts, share=True)
-    cache = reader.prefixes.get(reader, padded.prefix).cache(len(prompts))
+    cache = reader.prefix(padded.prefix).cache(len(prompts))
     fed = [list(label[:-1]) for label in labels]
     logits = _read(reader, padded, cache, fed)
     scores = _scores(logits, labels)
@@ -103,7 +103,7 @@ def _scores(logits: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:
 def start(reader: Reader, prompts: Sequence[Prompt]) -> Started:
     """Read the prompts, and keep what the next token is computed from."""
     padded = reader.pad(prompts, share=True)
-    cache = reader.prefixes.get(reader, padded.prefix).cache(len(prompts))
+    cache = reader.prefix(padded.prefix).cache(len(prompts))
     first = _read(reader, padded, cache, [])[:, 0].argmax(-1)
     return Started(cache, padded.whole_mask, first)
 

@@ -9,10 +9,10 @@ from functools import cached_property
 from torch import Tensor
 
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.models import device_of, load_reader
-from lwspec.kernels.reader import Reader
+from lwspec.kernels.data.stored import Block, States, StoredBlock, blocks_read
+from lwspec.kernels.models.load import device_of, load_reader
+from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.sender import block_rows, states_of
-from lwspec.kernels.stored import Block, States, StoredBlock, blocks_read
 
 
 def open_states(attempt: Attempt, split: str) -> States:

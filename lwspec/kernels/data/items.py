@@ -11,9 +11,9 @@ from torch import Tensor
 from lwspec.errors import DataError
 from lwspec.kernels.arm import Batch
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.rows import Row, read_rows
-from lwspec.kernels.states import open_states
-from lwspec.kernels.stored import Pooled, States, open_pooled, read_texts
+from lwspec.kernels.data.rows import Row, read_rows
+from lwspec.kernels.data.states import open_states
+from lwspec.kernels.data.stored import Pooled, States, open_pooled, read_texts
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import torch
 
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.checkpoint import save_weights
-from lwspec.kernels.items import Items, open_items, open_training_items
-from lwspec.kernels.receiver_pass import Steps
-from lwspec.kernels.score import score, validation_metrics
+from lwspec.kernels.data.items import Items, open_items, open_training_items
+from lwspec.kernels.measuring.score import score, validation_metrics
 from lwspec.kernels.setup import answers_of, open_setup
-from lwspec.kernels.trainer import Trainer
+from lwspec.kernels.training.checkpoint import save_weights
+from lwspec.kernels.training.receiver_pass import Steps
+from lwspec.kernels.training.trainer import Trainer
 
 
 def fit(attempt: Attempt, device: torch.device) -> Steps:

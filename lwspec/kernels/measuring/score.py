@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from lwspec.engine.job import ROWS_AT_ONCE, SCORED_CHARS
-from lwspec.kernels import wire
-from lwspec.kernels.answering import answer
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.batches import RowsAtOnce, by_length
-from lwspec.kernels.items import Items
-from lwspec.kernels.metrics import macro_f1, mean, parse_answer, text_scores
+from lwspec.kernels.data.batches import RowsAtOnce, by_length
+from lwspec.kernels.data.items import Items
+from lwspec.kernels.measuring import wire
+from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
+from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
 TEXT = "text"

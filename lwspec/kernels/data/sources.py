@@ -9,7 +9,7 @@ from typing import Any
 from lwspec.engine.runfolder import sha256_of
 from lwspec.errors import DataError, NetworkError
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.network import unreachable
+from lwspec.kernels.models.network import unreachable
 
 
 def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:

@@ -1,0 +1,1 @@
+"""Rows, what the sender made of them, and how they come in batches."""

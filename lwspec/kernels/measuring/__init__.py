@@ -1,0 +1,1 @@
+"""Evaluations and timings: scores, metrics, and the auditor's record."""

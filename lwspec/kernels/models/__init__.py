@@ -1,0 +1,1 @@
+"""Frozen models: loaded, read once, asked with gradients and without."""

@@ -1,0 +1,1 @@
+"""Fits: one trainer for every arm that is trained."""
