@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, BloomConfig, GPTNeoConfig
 
+from lwspec.errors import ModelError
 from lwspec.kernels.models.answer_logits import _dense, _plain, answer_logits
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.compiled import dense_attention
@@ -79,6 +81,62 @@ def test_a_prefix_that_was_read_once_changes_nothing(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_of_other_lengths_behind_a_prefix_answer_as_each_alone(
+    world: Path, family: str
+) -> None:
+    """Also where a window (of 8 tokens, for Gemma) is shorter than the padded prompt."""
+    reader = load(world, family)
+    source = torch.Generator().manual_seed(0)
+    query = reader.encode("Colour:")
+    soft = [torch.randn(length, reader.width, generator=source) for length in (1, 9, 3)]
+    prompts: list[Any] = [[query, row] for row in soft]
+    labels = [[5], [6, 7], [6, 8, 9]]
+    together = answer(reader, prompts, labels, 6)
+    assert reader.pad(prompts, share=True).prefix
+    for row, prompt in enumerate(prompts):
+        alone = answer(reader, [prompt], labels, 6)
+        assert together.written is not None and alone.written is not None
+        assert together.written[row] == alone.written[0]
+        torch.testing.assert_close(
+            together.label_logprobs[row], alone.label_logprobs[0], atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("family", ["bloom", "gpt_neo"])
+def test_families_that_count_tokens_by_place_answer_as_each_row_alone(
+    tmp_path: Path, world: Path, family: str
+) -> None:
+    reader = by_place(world, family)
+    assert not reader.by_position
+    prompts = [[reader.encode("Colour:") + [9] * more] for more in (0, 3, 1)]
+    labels = [[5], [6, 7], [6, 8, 9]]
+    together = answer(reader, prompts, labels, 4)
+    for row, prompt in enumerate(prompts):
+        alone = answer(reader, [prompt], labels, 4)
+        assert together.written is not None and alone.written is not None
+        assert together.written[row] == alone.written[0]
+        torch.testing.assert_close(
+            together.label_logprobs[row], alone.label_logprobs[0], atol=1e-4, rtol=1e-4
+        )
+    with pytest.raises(ModelError, match="compile = false"):
+        Reader(reader.model, reader.tokenizer, CPU, compiled=True)
+
+
+def by_place(world: Path, family: str) -> Reader:
+    """A model whose attention goes by where tokens lie, with the tokenizer of another."""
+    torch.manual_seed(0)
+    config = {
+        "bloom": BloomConfig(vocab_size=290, hidden_size=32, n_layer=2, n_head=4),
+        "gpt_neo": GPTNeoConfig(
+            vocab_size=290, hidden_size=32, num_layers=2, num_heads=4, window_size=4,
+            attention_types=[[["global", "local"], 1]], max_position_embeddings=64,
+        ),
+    }[family]  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    return Reader(model, load(world, "llama").tokenizer, CPU)
+
+
 def test_a_prefix_is_not_kept_over_weights_that_are_trained(world: Path) -> None:
     reader = load(world, "mistral")
     prompts, _ = soft_prompts(reader)
@@ -94,8 +152,11 @@ def test_what_is_recorded_on_a_gpu_is_the_plain_pass(world: Path, family: str) -
     padded = reader.pad(prompts, [said[:-1] for said in ANSWERS], share=True)
     tensors = padded.embeds.detach(), padded.mask, padded.positions
     recorded = _dense(reader, reader.prefix(padded.prefix), padded.prefix, 3, *tensors)
-    plain = _plain(reader, reader.prefix(padded.prefix), padded, 3)
-    torch.testing.assert_close(recorded, plain, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(recorded, _plain(reader, padded, 3), atol=1e-5, rtol=1e-4)
+    whole = reader.pad(prompts, [said[:-1] for said in ANSWERS])
+    tensors = whole.embeds.detach(), whole.mask, whole.positions
+    recorded = _dense(reader, reader.prefix(()), (), 3, *tensors)
+    torch.testing.assert_close(recorded, _plain(reader, whole, 3), atol=1e-5, rtol=1e-4)
 
 
 def test_dense_attention_by_loops() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.job import BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE, SCORED_CHARS, Job
+from lwspec.engine.job import ANSWERED_CHARS, BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE, Job
 from lwspec.engine.shapes import Shape
 
 
@@ -167,7 +167,7 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     reader, task = _reader(job, arm, facts), job.settings["task"]
     tokens = _read_tokens(job, arm, facts)
     written = task.get("max_new_tokens", ANSWER_TOKENS if job.kind == "evaluate" else 0)
-    batches = ceil(rows / _at_once(job, arm, facts, SCORED_CHARS))
+    batches = ceil(rows / _at_once(job, arm, facts, ANSWERED_CHARS))
     passes = batches * (1 + written)
     return Work(
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
@@ -183,7 +183,8 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
     tokens = _prompt_tokens(settings["max_prompt_tokens"], job, facts)
     written = settings.get("max_new_tokens", 0)
     depth = settings.get("layer", sender.layers) / sender.layers
-    batches = ceil(rows / min(ROWS_AT_ONCE, max(1, READ_CHARS // int(tokens * CHARS_PER_TOKEN))))
+    most = ANSWERED_CHARS if written else READ_CHARS
+    batches = ceil(rows / min(ROWS_AT_ONCE, max(1, most // int(tokens * CHARS_PER_TOKEN))))
     passes = batches * (depth + written)
     stored = {"states": 2 * tokens, "pooled": 4 * (sender.layers + 1)}.get(job.step, 0.0)
     return Work(

@@ -18,8 +18,9 @@ ROWS_AT_ONCE = 256
 """Rows that go through a frozen model together without gradients, at most."""
 READ_CHARS = 16_384
 """Of the texts that the sender reads together, each counted as long as the longest."""
-SCORED_CHARS = 65_536
-"""Of the texts whose answers are scored together."""
+ANSWERED_CHARS = 131_072
+"""Of the texts that are answered together: little is kept of each token, and what is written token
+by token costs the same for one row as for many."""
 
 Kind = Literal["prepare", "fit", "evaluate", "latency"]
 

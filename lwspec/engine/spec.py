@@ -43,11 +43,14 @@ class Resources(Frozen):
     few digits and not to the bit."""
     compile: bool = False
     """Whether the frozen models' blocks are compiled, and on a GPU the passes of training recorded
-    as CUDA graphs. It takes some ten seconds a process, and rounds sums otherwise too."""
+    as CUDA graphs. It takes some tens of seconds a process, and rounds sums otherwise
+    too, on a GPU also those of what is trained, in TF32."""
 
     states_gb: Annotated[float, Field(ge=0)] | None = None
     """How many GB of the sender's states the run folders may hold. Beyond them, and where the disk
-    is short, jobs have the sender make what they read again, each time that they read it."""
+    is short, jobs have the sender make what they read again, each time that they read it: rounded
+    as its batch then is, and not in the price. What found no room stays so until the folder of its
+    job is deleted."""
 
     @model_validator(mode="after")
     def _one_gpu_where_compiled(self) -> Self:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from lwspec.engine.job import BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE
+from lwspec.engine.job import ANSWERED_CHARS, BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.batches import RowsAtOnce, by_length
 from lwspec.kernels.data.rows import Row, read_rows
@@ -131,8 +131,9 @@ def _pass(
 ) -> Iterator[tuple[int, Made]]:
     """`work` over all rows in batches of like length: each row's place and what was made of it."""
     at_once = RowsAtOnce(attempt, ROWS_AT_ONCE)
+    most = ANSWERED_CHARS if "max_new_tokens" in attempt.job.settings else READ_CHARS
     done = 0
-    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE, READ_CHARS):
+    for indices in by_length([len(row.context) for row in rows], ROWS_AT_ONCE, most):
         attempt.check()
         chosen = [rows[index] for index in indices]
         made = at_once.over(chosen, lambda part: work(reader, part, attempt.job.settings))

@@ -55,11 +55,10 @@ def work(attempt: Attempt) -> Steps:
 
 
 def set_up_torch(threads: int) -> None:
-    """The same numbers each time, on so many threads; float32 products on a GPU in TF32."""
+    """The same numbers each time, on so many threads."""
     # cuBLAS is deterministic only with a workspace of fixed size, chosen before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.allow_tf32 = True
     torch.set_num_threads(threads)
     threadpool_limits(threads)

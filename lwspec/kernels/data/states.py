@@ -23,6 +23,8 @@ def open_states(attempt: Attempt, split: str) -> States:
         name = f"states/{output}.safetensors"
         stored = name in taken[output]["files"]
         maker = replace(attempt, job=made.job())
+        if not stored:
+            attempt.event("states_made_anew", output=output)
         blocks.append(
             StoredBlock(made.file(output, name)) if stored else MadeAnew(attempt, maker, output)
         )

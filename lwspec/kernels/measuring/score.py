@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lwspec.engine.job import ROWS_AT_ONCE, SCORED_CHARS
+from lwspec.engine.job import ANSWERED_CHARS, ROWS_AT_ONCE
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.batches import RowsAtOnce, by_length
@@ -105,7 +105,7 @@ def _ask_all(
     """Ask about every row, in batches of like length; answers in the order of the rows."""
     at_once = RowsAtOnce(attempt, batch_size)
     found: dict[int, Said] = {}
-    for indices in by_length([len(row.context) for row in items.rows], batch_size, SCORED_CHARS):
+    for indices in by_length([len(row.context) for row in items.rows], batch_size, ANSWERED_CHARS):
         attempt.check()
         found.update(zip(indices, at_once.over(indices, ask), strict=True))
         attempt.progress(len(found), len(items.rows), "scoring")

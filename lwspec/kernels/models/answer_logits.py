@@ -35,20 +35,22 @@ def answer_logits(
     """
     padded = reader.pad(prompts, [answer[:-1] for answer in answers], share=True)
     longest = max(map(len, answers))
-    if reader.compiled and reader.frozen and reader.device.type == "cuda":
+    recorded = reader.compiled and reader.frozen and reader.device.type == "cuda"
+    if recorded and torch.is_grad_enabled():  # a teacher is only read, between two of these
         logits_BTV = _replayed(reader, padded, longest)
     else:
-        prefix = reader.prefix(padded.prefix)
-        logits_BTV = _plain(reader, prefix, padded, longest)
+        logits_BTV = _plain(reader, padded, longest)
     aligned = [[IGNORED] * (longest - len(answer)) + list(answer) for answer in answers]
     return logits_BTV.float(), reader.tensor(aligned)
 
 
-def _logits(reader: Reader, padded: Padded, last: int, cache: DynamicCache | None) -> Tensor:
+def _logits(
+    reader: Reader, padded: Padded, mask: Any, last: int, cache: DynamicCache | None
+) -> Tensor:
     """Logits [B, last, V] of the last tokens; the prefix lies in the cache, or with the blocks."""
     logits: Tensor = reader.model(
         inputs_embeds=padded.embeds,
-        attention_mask=reader.mask(padded),
+        attention_mask=mask,
         position_ids=padded.positions,
         past_key_values=cache,
         use_cache=False,
@@ -57,8 +59,9 @@ def _logits(reader: Reader, padded: Padded, last: int, cache: DynamicCache | Non
     return logits
 
 
-def _plain(reader: Reader, prefix: Prefix, padded: Padded, last: int) -> Tensor:
-    return _logits(reader, padded, last, prefix.cache(len(padded.embeds)))
+def _plain(reader: Reader, padded: Padded, last: int) -> Tensor:
+    cache = reader.cache(padded.prefix, len(padded.embeds)) if padded.prefix else None
+    return _logits(reader, padded, reader.mask(padded), last, cache)
 
 
 def _replayed(reader: Reader, padded: Padded, last: int) -> Tensor:
@@ -91,9 +94,10 @@ def _dense(
     """Logits [B, last, V] by a pass with dense attention, unless it is long."""
     padded = Padded(embeds_BTW, mask_BT, positions_BT, ids)
     if len(ids) + mask_BT.shape[1] > DENSE_TOKENS:
-        return _plain(reader, prefix, padded, last)
+        return _plain(reader, padded, last)
+    mask = reader.causal_mask(padded.whole_mask, padded.whole_positions, padded.positions)
     with dense(reader.model, prefix):
-        return _logits(reader, padded, last, None)
+        return _logits(reader, padded, mask, last, None)
 
 
 def _capture(

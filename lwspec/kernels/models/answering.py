@@ -21,10 +21,10 @@ from lwspec.kernels.models.reader import Padded, Reader
 
 @dataclass(frozen=True)
 class Started:
-    """Prompts that were read: the KV cache, which tokens count [B, P + T], and the next [B]."""
+    """Prompts that were read: the KV cache, and the most probable next token [B]."""
 
+    padded: Padded
     cache: DynamicCache
-    mask: Tensor
     next_B: Tensor
 
 
@@ -49,15 +49,16 @@ def answer(
 ) -> Answers:
     """Score every label in full after each prompt, and write up to `write_tokens` greedily."""
     padded = reader.pad(prompts, share=True)
-    cache = reader.prefix(padded.prefix).cache(len(prompts))
-    fed = [list(label[:-1]) for label in labels]
+    cache = reader.cache(padded.prefix, len(prompts))
+    fed = [list(label[:-1]) for label in labels] if reader.by_position else []
     logits = _read(reader, padded, cache, fed)
-    scores = _scores(logits, labels)
+    apart = labels and not reader.by_position
+    scores = _scores_apart(reader, prompts, labels) if apart else _scores(logits, labels)
     first = logits[:, 0].argmax(-1)
     written = None
     if write_tokens:
         cache.crop(-sum(map(len, fed)))
-        started = Started(cache, padded.whole_mask, first)
+        started = Started(padded, cache, first)
         written = texts(reader, go_on(reader, started, write_tokens))
     return Answers(scores, first, written)
 
@@ -71,9 +72,10 @@ def _read(
     if tokens:
         embeds = torch.cat([embeds, reader.embed(tokens).expand(len(embeds), -1, -1)], 1)
         offsets = reader.tensor([place for label in fed for place in range(len(label))])
-        positions = torch.cat([positions, padded.whole_mask.sum(1, keepdim=True) + offsets], 1)
+        behind = padded.whole_mask.sum(1, keepdim=True) + offsets
         numbers = [number for number, label in enumerate(fed) for _ in label]
-        mask = reader.mask(padded, positions, numbers)
+        mask = reader.mask(padded, behind, numbers)
+        positions = torch.cat([positions, behind], 1)
     logits: Tensor = reader.model(
         inputs_embeds=embeds,
         attention_mask=mask,
@@ -83,6 +85,25 @@ def _read(
         logits_to_keep=1 + len(tokens),
     ).logits
     return logits.float()
+
+
+def _scores_apart(
+    reader: Reader, prompts: Sequence[Prompt], labels: Sequence[Sequence[int]]
+) -> Tensor:
+    """The same scores where labels cannot be told apart by a mask: a pass for each label."""
+    scores = []
+    for label in labels:
+        padded = reader.pad(prompts, [label[:-1]] * len(prompts))
+        logits = reader.model(
+            inputs_embeds=padded.embeds,
+            attention_mask=padded.mask,
+            position_ids=padded.positions,
+            use_cache=False,
+            logits_to_keep=len(label),
+        ).logits
+        tokens = reader.tensor([label]).expand(len(prompts), -1)[..., None]
+        scores.append(logits.float().log_softmax(-1).gather(-1, tokens)[..., 0].sum(1))
+    return torch.stack(scores, 1)
 
 
 def _scores(logits: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:
@@ -101,29 +122,31 @@ def _scores(logits: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:
 
 @torch.no_grad()
 def start(reader: Reader, prompts: Sequence[Prompt]) -> Started:
-    """Read the prompts, and keep what the next token is computed from."""
-    padded = reader.pad(prompts, share=True)
-    cache = reader.prefix(padded.prefix).cache(len(prompts))
-    first = _read(reader, padded, cache, [])[:, 0].argmax(-1)
-    return Started(cache, padded.whole_mask, first)
+    """Read the prompts in full, and keep what the next token is computed from."""
+    padded = reader.pad(prompts)
+    cache = reader.cache((), len(prompts))
+    return Started(padded, cache, _read(reader, padded, cache, [])[:, 0].argmax(-1))
 
 
 @torch.no_grad()
 def go_on(reader: Reader, started: Started, most: int, *, stop_at_end: bool = True) -> Tensor:
     """Greedy token ids [B, written]: until every row has ended, or `most` in any case."""
-    tokens, mask = [started.next_B], started.mask
-    positions = mask.sum(1, keepdim=True)
+    tokens, padded = [started.next_B], started.padded
+    counts, keys = padded.whole_mask, padded.whole_positions
+    position = counts.sum(1, keepdim=True)
     ended = tokens[0] == reader.eos
     while len(tokens) < most and not (stop_at_end and bool(ended.all())):
-        mask = functional.pad(mask, (0, 1), value=1)
+        counts, keys = functional.pad(counts, (0, 1), value=1), torch.cat([keys, position], 1)
+        # Padding behind a prefix would count as distance in the model's own way.
+        mask = reader.causal_mask(counts, keys, position) if padded.prefix else counts
         logits = reader.model(
             input_ids=tokens[-1][:, None],
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=position,
             past_key_values=started.cache,
             use_cache=True,
         ).logits
-        positions = positions + 1
+        position = position + 1
         tokens.append(logits[:, -1].argmax(-1))
         ended = ended | (tokens[-1] == reader.eos)
     return torch.stack(tokens, 1)

@@ -70,8 +70,10 @@ def dense_attention(
         value = torch.cat([values.expand(rows, -1, -1, -1), value], 2)
     groups = heads // key.shape[1]
     grouped = query.reshape(rows, key.shape[1], groups * asked, -1)
+    # Scaled before the product, which would overflow float16.
+    grouped = grouped * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     scores = (grouped @ key.transpose(-1, -2)).view(rows, key.shape[1], groups, asked, -1)
-    scaled = scores.float() * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scaled = scores.float()
     if softcap is not None:
         scaled = softcap * (scaled / softcap).tanh()
     weights = (scaled + attention_mask[:, :, None].float()).softmax(-1).to(value.dtype)

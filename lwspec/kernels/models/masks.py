@@ -1,7 +1,6 @@
 """Which token sees which, as a mask that transformers' models take as it is.
 
-Shapes: B rows, P tokens of the common prefix, T tokens of the prompts behind it, F tokens fed
-behind them, Q = T + F tokens that are run, K = P + Q tokens that they may see.
+Shapes: B rows, Q tokens that are run, K tokens that they may see.
 """
 
 from __future__ import annotations
@@ -16,27 +15,25 @@ from torch.nn import functional
 
 def causal_mask(
     config: Any,
-    prefix: int,
-    mask_BT: Tensor,
-    positions_BQ: Tensor,
+    counts_BK: Tensor,
+    keys_BK: Tensor,
+    queries_BQ: Tensor,
     dtype: torch.dtype,
     labels: Sequence[int] = (),
 ) -> Any:
     """What is added to attention scores [B, 1, Q, K], for each kind of layer where there are two.
 
-    `labels` numbers the label of each token fed: it sees the prompt, and its own label's tokens
-    before it.
+    By the positions of keys and queries, not by where they lie: padding may stand between them.
+    `labels` numbers the label of each of the last tokens, which sees the prompt, and its own
+    label's tokens before it.
     """
-    rows, device = len(mask_BT), mask_BT.device
-    of_prefix = torch.arange(prefix, device=device).expand(rows, -1)
-    keys_BK = torch.cat([of_prefix, positions_BQ], 1)
-    counts_BK = functional.pad(mask_BT.bool(), (prefix, len(labels)), value=True)
-    behind_BQK = positions_BQ[:, :, None] - keys_BK[:, None, :]
-    visible_BQK = counts_BK[:, None, :] & (behind_BQK >= 0)
+    behind_BQK = queries_BQ[:, :, None] - keys_BK[:, None, :]
+    visible_BQK = counts_BK.bool()[:, None, :] & (behind_BQK >= 0)
     if labels:
-        fed = functional.pad(torch.tensor(labels, device=device), (mask_BT.shape[1], 0), value=-1)
-        seen = functional.pad(fed, (prefix, 0), value=-1)
-        visible_BQK = visible_BQK & ((seen < 0) | (fed[:, None] == seen))
+        fed = torch.tensor(labels, device=keys_BK.device)
+        asked = functional.pad(fed, (queries_BQ.shape[1] - len(labels), 0), value=-1)
+        seen = functional.pad(fed, (keys_BK.shape[1] - len(labels), 0), value=-1)
+        visible_BQK = visible_BQK & ((seen < 0) | (asked[:, None] == seen))
     return _for_layers(config, visible_BQK, behind_BQK, dtype)
 
 

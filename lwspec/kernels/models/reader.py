@@ -53,6 +53,12 @@ class Padded:
         """Which tokens count, those of the prefix before the others: [B, P + T]."""
         return functional.pad(self.mask, (len(self.prefix), 0), value=1)
 
+    @property
+    def whole_positions(self) -> Tensor:
+        """The positions of the prefix and of the others: [B, P + T]."""
+        of_prefix = torch.arange(len(self.prefix), device=self.positions.device)
+        return torch.cat([of_prefix.expand(len(self.positions), -1), self.positions], 1)
+
 
 class Reader:
     """A frozen model with its tokenizer, on one device."""
@@ -71,6 +77,14 @@ class Reader:
         self.device = device
         self.frozen = True
         """Until an arm puts weights of its own into the model."""
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+        self.by_position = bool(model._supports_attention_backend) and kinds <= ATTENTION
+        """Whether its layers see by position what a mask lets them see, and keep nothing else."""
+        if compiled and not self.by_position:
+            raise ModelError(
+                f"{type(model).__name__} has an attention of its own, which is not compiled",
+                remedy="set resources.compile = false",
+            )
         self.compiled = compiled
         self.prefix = lru_cache(PREFIXES_KEPT)(self._read)
         self.passes: Kept[Any] = Kept()
@@ -174,7 +188,7 @@ class Reader:
         With `share`, what all prompts begin with is left out and named. All ids are embedded in
         one lookup, and all soft tokens put in place in one copy.
         """
-        shared = common_prefix(prompts) if share and self.frozen else ()
+        shared = common_prefix(prompts) if share and self.frozen and self.by_position else ()
         rests = [without(prompt, len(shared)) for prompt in prompts] if shared else prompts
         rows = [[*rest, *([tails[row]] if tails else [])] for row, rest in enumerate(rests)]
         lengths = [sum(map(len, parts)) for parts in rows]
@@ -209,27 +223,37 @@ class Reader:
         return Padded(embeds, mask, positions, shared)
 
     def mask(
-        self, padded: Padded, positions: Tensor | None = None, labels: Sequence[int] = ()
+        self, padded: Padded, fed_positions: Tensor | None = None, labels: Sequence[int] = ()
     ) -> Any:
-        """Which token sees which: causal, a label's tokens that are fed behind apart from others'.
+        """Which token sees which: causal, tokens of labels fed behind apart from other labels'.
 
-        `positions` [B, T + F] are those of the prompts and of what is fed.
+        `fed_positions` are theirs [B, F]. The model's own way where nothing stands before the
+        padding and nothing is fed.
         """
-        config = self.model.config.get_text_config()
-        positions = padded.positions if positions is None else positions
-        dtype = padded.embeds.dtype
-        return causal_mask(config, len(padded.prefix), padded.mask, positions, dtype, labels)
+        if not padded.prefix and fed_positions is None:
+            return padded.mask
+        queries, keys, counts = padded.positions, padded.whole_positions, padded.whole_mask
+        if fed_positions is not None:
+            queries, keys = (torch.cat([each, fed_positions], 1) for each in (queries, keys))
+            counts = functional.pad(counts, (0, len(labels)), value=1)
+        return self.causal_mask(counts, keys, queries, labels)
+
+    def causal_mask(
+        self, counts_BK: Tensor, keys_BK: Tensor, queries_BQ: Tensor, labels: Sequence[int] = ()
+    ) -> Any:
+        """What queries see of keys, by their positions."""
+        config, dtype = self.model.config.get_text_config(), self.embedding.weight.dtype
+        return causal_mask(config, counts_BK, keys_BK, queries_BQ, dtype, labels)
+
+    def cache(self, prefix: tuple[int, ...], rows: int) -> DynamicCache:
+        """A KV cache of so many rows that holds a prefix, which is read where it is new."""
+        if not self.by_position:  # whatever its layers keep
+            return DynamicCache(config=self.model.config)
+        return self.prefix(prefix).cache(rows)
 
     @torch.no_grad()
     def _read(self, ids: tuple[int, ...]) -> Prefix:
-        """What prompts begin with, read. Raises ModelError where layers keep something else too."""
-        kinds = set(getattr(self.model.config.get_text_config(), "layer_types", None) or ())
-        if not kinds <= ATTENTION:
-            raise ModelError(
-                f"{type(self.model).__name__} has layers of the kind {min(kinds - ATTENTION)!r}, "
-                "which cannot be taken back to an earlier token",
-                remedy="choose a receiver whose layers are all attention",
-            )
+        """What prompts begin with, read once."""
         if not ids:
             return Prefix(())
         padded, cache = self.pad([[ids]]), DynamicCache()

@@ -5,7 +5,8 @@ Where the receiver is compiled and on a GPU, both are recorded once for each sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,8 @@ class Learner:
             fused=True,
             capturable=self.device.type == "cuda",
         )
+        frozen = setup.reader.embedding.weight.dtype
+        self._tf32 = setup.reader.compiled and frozen != torch.float32  # which it would not see
         self._clip_norm: float = train["clip_norm"]
         recorded = setup.reader.compiled and self.device.type == "cuda"
         self._passes: Kept[Any] | None = Kept() if recorded else None
@@ -51,7 +54,8 @@ class Learner:
         inputs = self.arm.inputs(self.setup, batch)
         self._captured = self._recorded(inputs)
         run = self.module if self._captured is None else self._captured.forward
-        self._made = run(*inputs)
+        with tf32(self._tf32):
+            self._made = run(*inputs)
         assert self._made is not None
         self._leaf = self._made.detach().requires_grad_()
         return self._leaf.unbind()
@@ -68,10 +72,11 @@ class Learner:
             self._step()
             return
         assert self._leaf is not None and self._leaf.grad is not None
-        if self._captured is None:
-            self._learn((), self._made, self._leaf.grad)
-        else:
-            self._captured.backward(self._leaf.grad)
+        with tf32(self._tf32):
+            if self._captured is None:
+                self._learn((), self._made, self._leaf.grad)
+            else:
+                self._captured.backward(self._leaf.grad)
         self._made = self._leaf = self._captured = None
 
     def _recorded(self, inputs: Sequence[Tensor]) -> Captured | None:
@@ -82,7 +87,9 @@ class Learner:
         if key not in self._seen:
             self._seen.add(key)
             return None
-        return self._passes.get(key) or self._passes.capture(key, inputs, self.module, self._learn)
+        with tf32(self._tf32):
+            captured = self._passes.get(key)
+            return captured or self._passes.capture(key, inputs, self.module, self._learn)
 
     def _learn(self, inputs: Sequence[Tensor], made: Tensor, gradient: Tensor) -> None:
         """From the messages' gradient to the weights, with the arm's loss beside the answer's."""
@@ -103,3 +110,14 @@ class Learner:
         self.optimizer.grad_scale = (norm / self._clip_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Within, products of float32 matrices on a GPU are in TF32 where that is allowed."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

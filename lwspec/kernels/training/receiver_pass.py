@@ -71,6 +71,8 @@ def answer(asked: Sequence[Ask], together: bool) -> tuple[list[Told | Exception]
             return [Told(loss, ask.rows_at_once) for loss, ask in made], True
         except torch.OutOfMemoryError:
             print("lwspec: the receiver's memory does not hold all fits together")
+            asked[0].reader.passes.drop()
+            torch.cuda.empty_cache()
         except Exception:
             traceback.print_exc()  # for whom it comes again alone, it is the end
         for ask in asked:
