@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from pyarrow import parquet
 from lwspec.engine.cost import ASSUMED, Facts, Machine, Work, training_work
 from lwspec.engine.job import Job
 from lwspec.engine.price import price
+from lwspec.engine.records import read_records
 from lwspec.engine.shapes import Shape
+from lwspec.engine.store import Store
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.stored import room_for_states
 
@@ -62,6 +66,40 @@ def test_fits_together_share_what_the_receiver_hands_over_and_not_what_it_comput
 def test_recorded_passes_launch_no_blocks() -> None:
     assert step_of(fit(gpus=1, compiled=True)).blocks == 0
     assert step_of(fit(gpus=1)).blocks > 0
+
+
+def test_a_reader_that_is_trained_is_launched_block_by_block_also_where_compiled() -> None:
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {}, {"data": 16}, {}, "cpu", {})
+    job = fit(gpus=1, compiled=True)
+    settings = {**job.settings, "arm_settings": {}, "task": {"receiver_prompt": "", "answer": ""}}
+    lora = replace(job, step="lora", settings=settings, inputs={"data": "data"})
+    assert training_work(lora, all_arms()["lora"].declaration, facts).blocks > 0
+
+
+def test_soft_prompts_alone_are_priced_without_the_text() -> None:
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {}, {"data": 16}, {}, "cpu", {})
+    task = {"receiver_prompt": "", "query": "", "answer": "", "max_prompt_tokens": 100}
+    priced = {}
+    for text in (True, False):
+        arm = {"tokens": 8, "text": text}
+        settings = {**fit().settings, "arm_settings": arm, "task": task}
+        job = replace(fit(), step="prompt_tuning", settings=settings, inputs={"data": "data"})
+        work = training_work(job, all_arms()["prompt_tuning"].declaration, facts)
+        priced[text] = work.frozen_flop
+    assert priced[True] > 3 * priced[False]
+
+
+def test_what_another_model_of_cost_modelled_is_no_history(
+    copy_of_finished: Callable[[], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = copy_of_finished()
+    project.run("status", "small.toml")
+    store = Store(project.folder / "results.db")
+    assert read_records(store).history
+    monkeypatch.setattr("lwspec.engine.cost.VERSION", -1)
+    assert not read_records(store).history
 
 
 def test_a_price_without_history_is_by_the_machine_that_was_measured() -> None:

@@ -65,14 +65,21 @@ class Machine:
         )
 
 
+START_S = 30.0
+"""Of a process with libraries and a pair of some billion parameters, mostly their files."""
+
 ASSUMED = {
-    "h100": Machine(740e12, 400e12, 2.8e12, 0.8e-3, 4e8, 30.0),
-    "h200": Machine(740e12, 400e12, 4.0e12, 0.8e-3, 4e8, 30.0),
-    "a100": Machine(250e12, 120e12, 1.6e12, 0.8e-3, 4e8, 30.0),
+    "h100": Machine(740e12, 400e12, 2.8e12, 0.8e-3, 4e8, START_S),
+    "h200": Machine(740e12, 400e12, 4.0e12, 0.8e-3, 4e8, START_S),
+    "a100": Machine(250e12, 120e12, 1.6e12, 0.8e-3, 4e8, START_S),
     "cpu": Machine(60e9, 60e9, 10e9, 0.4e-3, 2e8, 3.0),
 }
 """By the unit of the budget, until `lwspec bench` has measured one: large products and copies of
 the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
+
+VERSION = 2
+"""Raised when what is counted or assumed changes: seconds modelled before say nothing of those
+after."""
 
 TEXT_TOKENS = 64
 """Of a text and its prompt, where nothing says how long texts are."""
@@ -141,7 +148,7 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     steps = ceil(_train_rows(job, facts) / batch)
     share = facts.together.get(job.alike, 1)
     tokens = _read_tokens(job, arm, facts)
-    launched = not (job.compiled and job.gpus)
+    launched = not (job.compiled and job.gpus) or arm.own_reader
     passed = Work(
         frozen_flop=4 * reader.parameters * batch * tokens,
         moved_bytes=2 * 2 * reader.parameters / share,
@@ -241,7 +248,8 @@ def _read_tokens(job: Job, arm: ArmDeclaration, facts: Facts) -> float:
     parsed = arm.settings.model_validate(job.settings["arm_settings"])
     tokens: float = arm.message_tokens(parsed)
     task = job.settings["task"]
-    if "max_prompt_tokens" in task and not (arm.soft and tokens):
+    reads_text = getattr(parsed, "text", True) and not (arm.soft and tokens)
+    if "max_prompt_tokens" in task and reads_text:
         tokens += _prompt_tokens(task["max_prompt_tokens"], job, facts)
     answer: float = task.get("max_new_tokens", ANSWER_TOKENS) if job.kind == "fit" else 0.0
     return max(tokens, 1.0) + answer

@@ -182,7 +182,7 @@ def make_plan(
         if (missing := tuple(o for o in job.outputs if o not in records.taken.get(job.id, ())))
     }
     found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
-    facts = _facts(loaded, expansion, located)
+    facts = _facts(loaded, expansion, located, owed)
     assumed = ASSUMED[facts.unit]
 
     def modelled_s(job: str, outputs: Sequence[str], machine: Machine) -> float:
@@ -219,7 +219,9 @@ def make_plan(
     )
 
 
-def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
+def _facts(
+    loaded: LoadedSpec, expansion: Expansion, located: Located, owed: Collection[str]
+) -> Facts:
     shapes = {name: located.shapes.get(name, UNKNOWN) for name in located.models}
     tasks = {job.id: job.names["task"] for job in expansion.jobs.values() if job.step == "data"}
     train = {job: rows for job, task in tasks.items() if (rows := located.train_rows[task])}
@@ -229,7 +231,7 @@ def _facts(loaded: LoadedSpec, expansion: Expansion, located: Located) -> Facts:
         for job, task in tasks.items()
         if (cut := loaded.spec.tasks[task].max_context_chars) is not None
     }
-    alike = Counter(job.alike for job in expansion.jobs.values() if job.shares)
+    alike = Counter(job.alike for id, job in expansion.jobs.items() if job.shares and id in owed)
     most = loaded.spec.resources.side_by_side
     together = {key: min(count, most) for key, count in alike.items()}
     return Facts(shapes, test, train, chars, loaded.spec.budget.gpu, together)

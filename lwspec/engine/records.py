@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from lwspec.engine import cost
 from lwspec.engine import store as db
 from lwspec.engine.evidence import relevant_sources, source_files
 from lwspec.engine.price import Measurement, price_key, unit_of
@@ -84,7 +85,8 @@ def read_records(store: Store) -> Records:
             job = jobs[row.job]
             first = len(before) == 1 or before[-2].outcome == "finished"
             unit = unit_of(evidence.get("gpu"))
-            if first and row.outcome == "finished" and row.modelled_s and row.device_s and unit:
+            counted = row.modelled_s and evidence.get("cost_version") == cost.VERSION
+            if counted and unit and first and row.outcome == "finished" and row.device_s:
                 beside = evidence.get("side_by_side", 1) > 1
                 key = price_key(job.kind, job.step, beside=beside)
                 history.append(Measurement(key, unit, row.modelled_s, row.device_s))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lwspec.engine import cost
 from lwspec.engine.child import KERNELS
 from lwspec.engine.evidence import source_files
 from lwspec.engine.job import Job
@@ -37,6 +38,7 @@ def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executo
             "granted_at": time.time(),
             "executor": executor,
             "modelled_s": plan.modelled_s[job.id],
+            "cost_version": cost.VERSION,
             "command": shlex.join(command_of(runs, [job])),
         }
         write_json(runs.folder(job.id).path / "job.json", record)

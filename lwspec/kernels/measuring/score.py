@@ -23,6 +23,8 @@ from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
+LOGITS_AT_ONCE = 2**29
+"""Of a batch, in float32: two gigabytes of what many labels would make of a large vocabulary."""
 TEXT = "text"
 """The precision of a message that is no tensor."""
 
@@ -80,7 +82,10 @@ def score(
     def ask(indices: Sequence[int]) -> list[Said]:
         return _ask(arm, setup, items, indices, label_ids, precision, most)
 
-    said = _ask_all(attempt, items, batch_size, ask)
+    assert setup.reader is not None
+    logits = sum(map(len, label_ids), 1) * setup.reader.embedding.num_embeddings
+    at_once = min(batch_size, max(1, LOGITS_AT_ONCE // logits))
+    said = _ask_all(attempt, items, at_once, ask)
     written = [row.written or "" for row in said]
     if label_ids:
         scored = _labels_scored(items, [row.label_logprobs for row in said], len(label_ids))
