@@ -76,7 +76,7 @@ def test_an_attempt_records_code_machine_and_packages(finished: Project) -> None
         evidence = json.loads(path.read_text())["evidence"]
         assert evidence["packages"]["torch"]
         assert evidence["process"]["pid"]
-        assert evidence["source_files"]["reader.py"]
+        assert evidence["source_files"]["models/reader.py"]
         assert (path.parent / "code.diff").exists() is evidence["dirty"]
         ended = json.loads((path.parent / "exit.json").read_text())
         assert ended["outcome"] == "finished"

@@ -77,14 +77,6 @@ class Reader:
         self.device = device
         self.frozen = True
         """Until an arm puts weights of its own into the model."""
-        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-        self.by_position = bool(model._supports_attention_backend) and kinds <= ATTENTION
-        """Whether its layers see by position what a mask lets them see, and keep nothing else."""
-        if compiled and not self.by_position:
-            raise ModelError(
-                f"{type(model).__name__} has an attention of its own, which is not compiled",
-                remedy="set resources.compile = false",
-            )
         self.compiled = compiled
         self.prefix = lru_cache(PREFIXES_KEPT)(self._read)
         self.passes: Kept[Any] = Kept()
@@ -92,6 +84,16 @@ class Reader:
             raise ModelError(
                 f"{type(model).__name__} takes no inputs_embeds, so no soft token could reach it",
                 remedy="choose a decoder that transformers runs on inputs_embeds",
+            )
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+        self.by_position = (
+            bool(getattr(model, "_supports_attention_backend", False)) and kinds <= ATTENTION
+        )
+        """Whether its layers see by position what a mask lets them see, and keep nothing else."""
+        if compiled and not self.by_position:
+            raise ModelError(
+                f"{type(model).__name__} has an attention of its own, which is not compiled",
+                remedy="set resources.compile = false",
             )
         # A head that is given a stretch of each row would read its weights once for every row.
         self.model.get_output_embeddings().register_forward_pre_hook(_contiguous)
