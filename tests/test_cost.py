@@ -123,6 +123,13 @@ def test_bench_records_this_machine_and_plans_are_priced_by_it(project: Project)
     assert after["digest"] == before["digest"]
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "9999"])
+def test_bench_takes_no_more_threads_than_there_are(project: Project, threads: str) -> None:
+    done = project.run("bench", f"--threads={threads}", status=2)
+    assert "this machine has" in done.stderr
+    assert not (project.runs / "machines").exists()
+
+
 def test_room_for_states_is_bounded_and_counts_what_is_there(project: Project) -> None:
     from lwspec.engine.runfolder import Runs
 

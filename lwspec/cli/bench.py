@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,8 +24,14 @@ from lwspec.errors import UsageError
 def main(options: argparse.Namespace) -> int:
     """Measure, record in the run folders, and show beside what plans assume until then.
 
-    Raises UsageError where the GPU is of a kind that no budget counts in.
+    Raises UsageError for more threads than there are, or a GPU of a kind that no budget counts in.
     """
+    cores = len(os.sched_getaffinity(0))
+    if not 1 <= options.threads <= cores:
+        raise UsageError(
+            f"--threads {options.threads}: this machine has {cores}",
+            remedy="give it resources.threads of the spec that is to be priced",
+        )
     runs = Runs(options.runs)
     runs.path.mkdir(parents=True, exist_ok=True)
     found = _measured(runs, options.threads)
@@ -45,7 +52,8 @@ def main(options: argparse.Namespace) -> int:
     if found["gpu"]:  # large models' files are most of a start, and were not read here
         machine = replace(machine, start_s=machine.start_s + START_S)
     keep(runs, Benched(unit, found["gpu"] or here["cpu"], time.time(), machine, facts))
-    _show(found["gpu"] or here["cpu"], unit, machine)
+    threads = "" if found["gpu"] else f", {options.threads} threads"
+    _show(f"{found['gpu'] or here['cpu']}{threads}", unit, machine)
     return 0
 
 

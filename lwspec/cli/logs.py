@@ -21,7 +21,8 @@ def main(options: argparse.Namespace) -> int:
             print(f"-- {path}")
             print(path.read_text(encoding="utf-8", errors="replace").rstrip())
         if not paths:
-            print("no attempt was made yet")
+            tried = bool(session.runs.folder(job.id).attempts())
+            print("it printed nothing" if tried else "no attempt was made yet")
     if len(jobs) > MOST_JOBS:
         print(f"and {len(jobs) - MOST_JOBS} more jobs match {options.ref!r}")
     return 0

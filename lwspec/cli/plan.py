@@ -205,7 +205,9 @@ def _rates(plan: Plan) -> str:
         unit = plan.loaded.spec.budget.gpu
         return f"from rates assumed of any {unit}; lwspec bench measures one"
     day = time.strftime("%Y-%m-%d", time.localtime(plan.benched.measured_at))
-    return f"from rates that lwspec bench measured on {plan.benched.hardware}, {day}"
+    threads = plan.benched.evidence["command"][-1]
+    on = plan.benched.hardware + (f" with {threads} threads" if plan.benched.unit == "cpu" else "")
+    return f"from rates that lwspec bench measured on {on}, {day}"
 
 
 def _hours(hours: float) -> str:
