@@ -81,6 +81,19 @@ def test_a_prefix_that_was_read_once_changes_nothing(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+def assert_each_as_alone(reader: Reader, prompts: list[Any]) -> None:
+    """What is answered to rows together is what each is answered alone."""
+    labels = [[5], [6, 7], [6, 8, 9]]
+    together = answer(reader, prompts, labels, 6)
+    for row, prompt in enumerate(prompts):
+        alone = answer(reader, [prompt], labels, 6)
+        assert together.written is not None and alone.written is not None
+        assert together.written[row] == alone.written[0]
+        torch.testing.assert_close(
+            together.label_logprobs[row], alone.label_logprobs[0], atol=1e-5, rtol=1e-5
+        )
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_of_other_lengths_behind_a_prefix_answer_as_each_alone(
     world: Path, family: str
@@ -91,16 +104,8 @@ def test_rows_of_other_lengths_behind_a_prefix_answer_as_each_alone(
     query = reader.encode("Colour:")
     soft = [torch.randn(length, reader.width, generator=source) for length in (1, 9, 3)]
     prompts: list[Any] = [[query, row] for row in soft]
-    labels = [[5], [6, 7], [6, 8, 9]]
-    together = answer(reader, prompts, labels, 6)
     assert reader.pad(prompts, share=True).prefix
-    for row, prompt in enumerate(prompts):
-        alone = answer(reader, [prompt], labels, 6)
-        assert together.written is not None and alone.written is not None
-        assert together.written[row] == alone.written[0]
-        torch.testing.assert_close(
-            together.label_logprobs[row], alone.label_logprobs[0], atol=1e-5, rtol=1e-5
-        )
+    assert_each_as_alone(reader, prompts)
 
 
 @pytest.mark.parametrize("family", ["bloom", "gpt_neo"])
@@ -110,15 +115,7 @@ def test_families_that_count_tokens_by_place_answer_as_each_row_alone(
     reader = by_place(world, family)
     assert not reader.by_position
     prompts = [[reader.encode("Colour:") + [9] * more] for more in (0, 3, 1)]
-    labels = [[5], [6, 7], [6, 8, 9]]
-    together = answer(reader, prompts, labels, 4)
-    for row, prompt in enumerate(prompts):
-        alone = answer(reader, [prompt], labels, 4)
-        assert together.written is not None and alone.written is not None
-        assert together.written[row] == alone.written[0]
-        torch.testing.assert_close(
-            together.label_logprobs[row], alone.label_logprobs[0], atol=1e-4, rtol=1e-4
-        )
+    assert_each_as_alone(reader, prompts)
     with pytest.raises(ModelError, match="compile = false"):
         Reader(reader.model, reader.tokenizer, CPU, compiled=True)
 
@@ -146,7 +143,12 @@ def test_a_prefix_is_not_kept_over_weights_that_are_trained(world: Path) -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.usefixtures("fresh_compiler")
-def test_what_is_recorded_on_a_gpu_is_the_plain_pass(world: Path, family: str) -> None:
+@pytest.mark.parametrize("dense_tokens", [128, 0])
+def test_what_is_recorded_on_a_gpu_is_the_plain_pass(
+    world: Path, family: str, dense_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is too long for dense attention."""
+    monkeypatch.setattr("lwspec.kernels.models.answer_logits.DENSE_TOKENS", dense_tokens)
     reader = load(world, family)
     prompts, _ = soft_prompts(reader)
     padded = reader.pad(prompts, [said[:-1] for said in ANSWERS], share=True)

@@ -93,9 +93,10 @@ def _dense(
 ) -> Tensor:
     """Logits [B, last, V] by a pass with dense attention, unless it is long."""
     padded = Padded(embeds_BTW, mask_BT, positions_BT, ids)
-    if len(ids) + mask_BT.shape[1] > DENSE_TOKENS:
-        return _plain(reader, padded, last)
+    # The model's own way to a mask may ask the host what counts, which no recording allows.
     mask = reader.causal_mask(padded.whole_mask, padded.whole_positions, padded.positions)
+    if len(ids) + mask_BT.shape[1] > DENSE_TOKENS:
+        return _logits(reader, padded, mask, last, prefix.cache(len(embeds_BTW)) if ids else None)
     with dense(reader.model, prefix):
         return _logits(reader, padded, mask, last, None)
 
