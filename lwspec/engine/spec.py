@@ -138,6 +138,10 @@ class Experiment(Frozen):
     receiver: Name
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    train_on: Names | Literal["others"] | None = None
+    """Whose rows trained arms learn from: one fit over those of all these tasks, each up to
+    `train.samples`, or for each task one over all others of `tasks`; by default the task's own.
+    Arms that are not trained run as they always do."""
     settings: dict[str, dict[str, Any]] = {}
     """Each arm's own table, by arm name; in TOML it stands directly in the experiment."""
     sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2)]] = {}
