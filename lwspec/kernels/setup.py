@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,6 +63,13 @@ def open_setup(
     parsed = arm.declaration.settings.model_validate(settings["arm_settings"])
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
     return arm, Setup(parsed, settings["task"], reader, sender_width, examples)
+
+
+def for_task(attempt: Attempt, arm: Arm, setup: Setup) -> Setup:
+    """The setup for another task of the same fit: `attempt` is at that part of it."""
+    task = attempt.job.settings["task"]
+    examples = _examples(attempt, task, arm.declaration.examples(setup.settings))
+    return replace(setup, task=task, examples=examples)
 
 
 def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tuple[Seen, str]]:
