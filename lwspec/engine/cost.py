@@ -164,7 +164,7 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
     train, reader = job.settings["train"], _reader(job, arm, facts)
     batch: int = train["batch_size"]
     tokens = _read_tokens(job, arm, facts)
-    launched = not (job.compiled and job.gpus) or arm.own_reader
+    launched = not (job.compiled and job.gpus) or bool(arm.own)
     passed = Work(
         frozen_flop=4 * reader.parameters * batch * tokens,
         moved_bytes=2 * 2 * reader.parameters / share,

@@ -34,6 +34,10 @@ class Batch:
     """What the sender wrote."""
     pooled: Tensor | None = None
     """One vector a row [rows, sender_width], pooled from the layer in the arm's settings."""
+    fields: Sequence[Mapping[str, str]] = ()
+    """The rows' other columns that prompts name; none where they name none."""
+    tasks: Sequence[Mapping[str, Any]] = ()
+    """The task of each row, where a fit's batch has rows of several; else it is the setup's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Setup:
 
     settings: Any
     task: Mapping[str, Any]
-    """The task's fields that the arm declared it reads."""
+    """The task's fields that the arm declared it reads; before a row is presented, in a fit over
+    several tasks, those alone that are the same in all."""
     reader: Reader | None
     """The frozen model that answers; None for arms that need none."""
     sender_width: int | None
@@ -52,6 +57,8 @@ class Setup:
     """What `build` made; trained, or being trained."""
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What `solve` found."""
+    sender: Reader | None = None
+    """The frozen model that reads, for arms whose own jobs run both."""
 
 
 @dataclass(frozen=True)

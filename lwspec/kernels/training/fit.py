@@ -38,10 +38,11 @@ def fit(attempt: Attempt, device: torch.device) -> Steps:
         TrainingTask(
             part.job.names["task"],
             replace(own, module=module),
-            *items,
+            rows,
+            held,
             part.job.settings.get("teacher"),
         )
-        for part, own, *items in zip(parts, setups, train, validation, strict=True)
+        for part, own, rows, held in zip(parts, setups, train, validation, strict=True)
     ]
     yield from Trainer(attempt, arm, replace(shared, module=module), module, tasks).run()
 

@@ -33,6 +33,10 @@ class TrainingTask:
     teacher: Mapping[str, Any] | None = None
     """The task's fields for the receiver that reads the text, where that is distilled."""
 
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """What the sender's side has for some training rows, each with its task."""
+        return replace(self.train.batch(indices), tasks=[self.setup.task] * len(indices))
+
     def answers(self, rows: Sequence[Row], train: Mapping[str, Any]) -> list[Sequence[int]]:
         """The tokens of each row's answer that are learnt, its end token after the last."""
         assert self.setup.reader is not None

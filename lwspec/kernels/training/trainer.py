@@ -109,7 +109,7 @@ class Trainer:
         memory allows.
         """
         chosen = [(self.tasks[number], own) for number, own in by_task(self.rows_by_task, indices)]
-        messages = self.learner.messages(joined([task.train.batch(own) for task, own in chosen]))
+        messages = self.learner.messages(joined([task.batch(own) for task, own in chosen]))
         prompts, taught, said = list[Prompt](), list[Prompt](), list[Sequence[int]]()
         for task, own in chosen:
             rows = [task.train.rows[index] for index in own]
