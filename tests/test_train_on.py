@@ -198,7 +198,8 @@ REFUSED = {
     "an unknown task": ('["color"]', '["colour"]', "there is no task 'color'"),
     "labels and free text": ('["colour", "words"]', '["colour"]', "tasks of both kinds"),
     "nobody left": ('"others"', '["colour"]', "has no task to train on"),
-    "neither tasks nor others": ('"all"', '["colour"]', "train_on"),
+    "neither tasks nor others": ('"all"', '["colour"]', "train_on: Input should be 'others'"),
+    "an empty list": ("[]", '["colour"]', "train_on: at least 1 are wanted, 0 given"),
     "a task twice": ('["colour", "colour"]', '["colour"]', "given twice"),
 }
 

@@ -6,6 +6,8 @@ A task's own splits are disjoint as they are prepared (rows.py); those of two ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from lwspec.errors import DataError
 from lwspec.kernels.attempt import Attempt
@@ -21,9 +23,9 @@ def check_unseen(tested: Attempt, splits: Sequence[str], trained: Sequence[Attem
     for part in trained:
         if part.job.inputs["data"] == tested.job.inputs["data"]:
             continue
-        seen = _contents(part, "train", most_samples(part.job.settings))
+        trained_texts = _contents(_rows(part, "train"), most_samples(part.job.settings))
         for split in splits:
-            both = len(seen & _contents(tested, split, None))
+            both = len(trained_texts & _contents(_rows(tested, split), None))
             if both:
                 raise DataError(
                     f"{both} texts of the {split} rows of {tested.job.names['task']!r} stand among "
@@ -32,7 +34,11 @@ def check_unseen(tested: Attempt, splits: Sequence[str], trained: Sequence[Attem
                 )
 
 
-def _contents(attempt: Attempt, split: str, most: int | None) -> set[bytes]:
+def _rows(attempt: Attempt, split: str) -> Path:
+    return attempt.input("data").file("result", f"rows/{split}.parquet")
+
+
+@cache
+def _contents(path: Path, most: int | None) -> frozenset[bytes]:
     """Fingerprints of the first texts of a split."""
-    rows = read_rows(attempt.input("data").file("result", f"rows/{split}.parquet"))
-    return {content(row) for row in rows[:most]}
+    return frozenset(content(row) for row in read_rows(path)[:most])
