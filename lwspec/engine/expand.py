@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
-from lwspec.engine.job import Job, Kind, identity
+from lwspec.engine.job import OTHER_TASKS, Job, Kind, canonical, identity, role_of
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.refuse import refuse
 from lwspec.engine.resolve import (
     READS,
-    TEACHER_READS,
     Block,
     Point,
-    answers,
     at_point,
     blocks,
+    learnt,
     points,
+    read_of,
     samples,
     schedule,
     scoring,
+    trained_on,
     wanted,
 )
 from lwspec.engine.spec import Experiment
@@ -76,7 +77,7 @@ class _Builder:
         self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
         self.to_run: set[str] = set()
         self.labels: dict[tuple[str, str], str] = {}
-        self.shared: tuple[Block, dict[str, str], dict[str, str]] | None = None
+        self.shared: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
@@ -87,7 +88,9 @@ class _Builder:
             for point in points(experiment):
                 arm = self.arms[name]
                 resolved = at_point(experiment, arm, point)
-                block = Block(experiment, arm, task, point, resolved)
+                block = Block(
+                    experiment, arm, task, point, resolved, trained_on(experiment, arm, task)
+                )
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
                     self.loaded.fail(
@@ -102,6 +105,7 @@ class _Builder:
     def _block(self, block: Block) -> list[Cell]:
         """The cells of every seed; an arm without a seed has one job for all of them."""
         refuse(block, self.loaded, self.located)
+        self.shared = {}
         seeded = block.arm.seeded
         seeds: Sequence[int | None] = block.experiment.seeds if seeded else [None]
         measure = self._score if block.resolved.latency is None else self._time
@@ -181,36 +185,54 @@ class _Builder:
         return fit, evaluate
 
     def _fit(self, block: Block, seed: int | None) -> str:
-        """Training, with an output for each epoch."""
+        """Training over the rows of one task or several, with an output for each epoch."""
         arm, train = block.arm, block.resolved.train
-        inputs, places = self._inputs(block)
-        learn = {**self._settings(block, arm.models), "samples": samples(train)}
+        (first, known), *others = parts = self._parts(block)
+        learn = {**self._settings(first, arm.models), **known, "samples": samples(train)}
+        if others:
+            learn[OTHER_TASKS] = [known for _, known in others]
         if arm.epochs:
             learn["train"] = schedule(train)
-        if arm.epochs and train.distillation:
-            task = self.spec.tasks[block.task]
-            learn["teacher"] = {name: getattr(task, name) for name in TEACHER_READS}
         if seed is not None:
             learn["seed"] = seed
-        rows = ("validation", *blocks(train, self.located.train_rows[block.task]))
-        reads = {**READS, "states": rows, "pooled": rows}
+        inputs, reads, places = dict[str, str](), dict(READS), dict[str, str]()
+        for number, (part, _) in enumerate(parts):
+            made, lie = self._inputs(part)
+            roles = {role: role if role in arm.models else role_of(role, number) for role in made}
+            inputs |= {roles[role]: source for role, source in made.items()}
+            rows = ("validation", *blocks(train, self.located.train_rows[part.task]))
+            of_part = {**READS, "states": rows, "pooled": rows}
+            reads |= {name: of_part[role] for role, name in roles.items()}
+            places |= lie
         return self._add(
-            block,
+            first,
             "fit",
             arm.name,
             learn,
             inputs,
             reads,
             block.epochs,
-            block.label(seed),
+            block.label(seed, block.trained_on),
             places,
+            [part.task for part, _ in others],
         )
+
+    def _parts(self, block: Block) -> list[tuple[Block, dict[str, Any]]]:
+        """A block for each task that a fit is over, with what the fit must know of the task.
+
+        They are ordered by what they are, so that a fit hangs neither on names nor on their order.
+        """
+        train, parts = block.resolved.train, []
+        for task in block.trained_on:
+            part = replace(block, task=task)
+            parts.append((part, learnt(self.spec.tasks[task], block.arm, train)))
+        return sorted(parts, key=lambda part: canonical([self._inputs(part[0])[0], part[1]]))
 
     def _inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
         """Jobs whose outputs the arm's jobs read, and where the models lie that they load."""
-        if self.shared is None or self.shared[0] is not block:  # all seeds of a block share them
-            self.shared = (block, *self._make_inputs(block))
-        _, inputs, places = self.shared
+        if block.task not in self.shared:  # all seeds of a block share them
+            self.shared[block.task] = self._make_inputs(block)
+        inputs, places = self.shared[block.task]
         return dict(inputs), dict(places)
 
     def _make_inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
@@ -223,14 +245,14 @@ class _Builder:
 
     def _settings(self, block: Block, roles: Sequence[Role]) -> dict[str, Any]:
         """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
-        task, experiment = self.spec.tasks[block.task], block.experiment
+        experiment = block.experiment
         return {
             "arm": block.arm.name,
             "arm_version": block.arm.version,
             **({"arm_sha256": block.arm.sha256} if block.arm.sha256 else {}),
             "arm_settings": block.resolved.settings.model_dump(),
             "models": {r: self.located.models[getattr(experiment, r)] for r in roles},
-            "task": {**answers(task), **{name: getattr(task, name) for name in block.arm.reads}},
+            "task": read_of(self.spec.tasks[block.task], block.arm),
             **self._machine(bool(roles)),
         }
 
@@ -265,9 +287,10 @@ class _Builder:
             **self._with_prompt(need, block)["settings"],
         }
         outputs: tuple[str, ...] = ("test",)
-        if need.step != "text":
+        if need.step != "text" and block.task in block.trained_on:
+            tested = outputs if block.task in block.experiment.tasks else ()
             available = self.located.train_rows[block.task]
-            outputs = ("validation", "test", *blocks(block.resolved.train, available))
+            outputs = ("validation", *tested, *blocks(block.resolved.train, available))
         reads = {role: ("result",) for role in inputs}
         layer = need.settings.get("layer")
         label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
@@ -311,6 +334,7 @@ class _Builder:
         outputs: tuple[str, ...],
         label: str,
         places: Mapping[str, str],
+        other_tasks: Sequence[str] = (),
     ) -> str:
         """Keep a job; where two cells ask for other outputs of it, it owes them all.
 
@@ -342,6 +366,7 @@ class _Builder:
                 "task": block.task,
                 "sender": block.experiment.sender,
                 "receiver": block.experiment.receiver,
+                **{role_of("task", n): task for n, task in enumerate(other_tasks, start=1)},
             },
             gpus,
             self.spec.resources.threads,

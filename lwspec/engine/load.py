@@ -49,7 +49,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     except ValidationError as error:
         raise SpecErrors(explain(error.errors(), merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
-    for check in (_check_names, _check_arm_tables, _check_sweeps):
+    for check in (_check_names, _check_train_on, _check_arm_tables, _check_sweeps):
         check(loaded, arms)
     check_artefacts(loaded)
     return loaded
@@ -153,7 +153,9 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
         all_known(loaded, (*at, "tasks"), "task", experiment.tasks, spec.tasks)
         for role in ("sender", "receiver"):
             all_known(loaded, (*at, role), "model", (getattr(experiment, role),), spec.models)
-        for task in experiment.tasks:
+        on = experiment.train_on if isinstance(experiment.train_on, tuple) else ()
+        all_known(loaded, (*at, "train_on"), "task", on, spec.tasks)
+        for task in (*experiment.tasks, *on):
             for place, arm in enumerate(experiment.arms):
                 if spec.tasks[task].kind == "generation" and not arms[arm].generates:
                     loaded.fail(
@@ -163,6 +165,27 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
                     )
     names = [experiment.name for experiment in spec.experiment]
     no_twins(loaded, "experiment", names)
+
+
+def _check_train_on(loaded: LoadedSpec, arms: Arms) -> None:
+    """Somebody learns from the tasks of `train_on`, and there is one to learn from."""
+    for index, experiment in enumerate(loaded.spec.experiment):
+        at: Loc = ("experiment", index, "train_on")
+        if experiment.train_on is None:
+            continue
+        if not any(arms[arm].trained for arm in experiment.arms):
+            loaded.fail(
+                at,
+                f"none of its arms is trained ({', '.join(experiment.arms)}): train_on changes "
+                "nothing",
+                to_do="delete train_on",
+            )
+        if experiment.train_on == "others" and len(experiment.tasks) == 1:
+            loaded.fail(
+                at,
+                f"beside {experiment.tasks[0]} the experiment has no task to train on",
+                to_do="list more tasks, or name those to train on: train_on = [...]",
+            )
 
 
 def _check_arm_tables(loaded: LoadedSpec, arms: Arms) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from lwspec.engine.arm import Role
 from lwspec.engine.fields import placeholders
 from lwspec.engine.loaded import LoadedSpec
@@ -15,7 +17,8 @@ ROLES: tuple[Role, ...] = ("sender", "receiver")
 
 def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """Raise SpecError for an arm, at one sweep point, that cannot do what it is asked."""
-    for check in (_context, _layer, _pair, _bytes, _prompts, _timing, _distillation):
+    checks = (_context, _layer, _pair, _bytes, _prompts, _timing, _distillation, _train_on, _splits)
+    for check in checks:
         check(block, loaded, located)
 
 
@@ -112,14 +115,16 @@ def serialised_bytes(vectors: int, width: int, precision: str) -> int:
 
 def _prompts(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """A prompt of the arm's own may name only columns that the task's prompts name."""
-    columns = ("context", *loaded.spec.tasks[block.task].columns)
-    for need in block.arm.needs(block.resolved.settings):
-        for name in placeholders(need.settings.get("prompt", "")):
+    needs = block.arm.needs(block.resolved.settings)
+    names = [name for n in needs for name in placeholders(n.settings.get("prompt", ""))]
+    for task in (block.task, *block.trained_on):
+        columns = ("context", *loaded.spec.tasks[task].columns)
+        for name in names:
             if name not in columns:
                 loaded.fail(
                     (*_place(block, loaded), block.arm.name),
                     f"its prompt names the column {{{name}}}, which no prompt of the task "
-                    f"{block.task!r} names",
+                    f"{task!r} names",
                     near=nearest(name, columns),
                 )
 
@@ -144,6 +149,43 @@ def _distillation(block: Block, loaded: LoadedSpec, located: Located) -> None:
             f"{arm.name} is itself a receiver that may read the text: nothing to distil",
             to_do="give it an experiment of its own without train.distillation",
         )
+
+
+def _train_on(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """What is solved for one set of labels answers no other; epochs are judged by one metric."""
+    at, listed = (*_place(block, loaded), "train_on"), ", ".join(block.trained_on)
+    if block.arm.trained and not block.arm.epochs and block.trained_on != (block.task,):
+        loaded.fail(
+            at,
+            f"{block.arm.name} is solved in one step for one task's labels: a fit over {listed} "
+            f"cannot be measured on {block.task}",
+            to_do=f"give {block.arm.name} an experiment of its own without train_on",
+        )
+    kinds = {loaded.spec.tasks[task].kind for task in block.trained_on}
+    if len(kinds) > 1:
+        loaded.fail(
+            at,
+            f"the fit is over tasks of both kinds ({listed}): an epoch is judged by one metric, "
+            "accuracy of labels or ROUGE-L of free text",
+            to_do="train on tasks of one kind; it may be measured on any",
+        )
+
+
+def _splits(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """Tasks of one data set are split alike, so that none is trained on what another tests."""
+    tasks = loaded.spec.tasks
+    of_one_fit = dict.fromkeys((block.task, *block.trained_on))
+    for one, other in itertools.combinations(of_one_fit, 2):
+        if located.data[one] != located.data[other]:
+            continue
+        for key in ("splits", "context", "max_context_chars", "sample_seed"):
+            if getattr(tasks[one], key) != getattr(tasks[other], key):
+                loaded.fail(
+                    (*_place(block, loaded), "train_on"),
+                    f"{one} and {other} take rows of the same data, and their {key} differ: test "
+                    f"rows of one could be training rows of the other",
+                    to_do=f"give both tasks the same {key}",
+                )
 
 
 def _place(block: Block, loaded: LoadedSpec) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,15 @@ def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, An
     )
 
 
+def trained_on(experiment: Experiment, arm: ArmDeclaration, task: str) -> tuple[str, ...]:
+    """The tasks whose rows an arm learns from before it is measured on one, as they are written."""
+    if experiment.train_on is None or not arm.trained:
+        return (task,)
+    if experiment.train_on == "others":
+        return tuple(other for other in experiment.tasks if other != task)
+    return experiment.train_on
+
+
 @dataclass(frozen=True)
 class Block:
     """One arm on one task at one sweep point: everything about its cells but the seed."""
@@ -82,12 +91,14 @@ class Block:
     task: str
     point: Point
     resolved: Resolved
+    trained_on: tuple[str, ...]
+    """The tasks whose rows a fit reads; the task itself where nothing is trained."""
 
-    def label(self, seed: int | None) -> str:
-        """For people: arm, task, sweep point and seed."""
+    def label(self, seed: int | None, tasks: Sequence[str] = ()) -> str:
+        """For people: arm, task (or those that a fit is over), sweep point and seed."""
         swept = "".join(f" {key}={value}" for key, value in self.point.items())
         end = "" if seed is None else f" s{seed}"
-        return f"{self.arm.name} {self.task}{swept}{end}"
+        return f"{self.arm.name} {'+'.join(tasks or [self.task])}{swept}{end}"
 
     @property
     def epochs(self) -> tuple[str, ...]:
@@ -108,6 +119,19 @@ def answers(task: Task) -> dict[str, Any]:
         return {"kind": task.kind, "labels": task.labels}
     pattern = {} if task.answer_pattern is None else {"answer_pattern": task.answer_pattern}
     return {"kind": task.kind, "max_new_tokens": task.max_new_tokens, **pattern}
+
+
+def read_of(task: Task, arm: ArmDeclaration) -> dict[str, Any]:
+    """A task as an arm's jobs know it: its answers, and the fields that the arm reads."""
+    return {**answers(task), **{name: getattr(task, name) for name in arm.reads}}
+
+
+def learnt(task: Task, arm: ArmDeclaration, train: Train) -> dict[str, Any]:
+    """What a fit over a task's rows must know of the task."""
+    known = {"task": read_of(task, arm)}
+    if arm.epochs and train.distillation:
+        known["teacher"] = {name: getattr(task, name) for name in TEACHER_READS}
+    return known
 
 
 def wanted(task: Task) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from lwspec.engine.runfolder import read_json, write_json
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.data.disjoint import check_unseen
 from lwspec.kernels.measuring.score import DECIDES
 from lwspec.kernels.setup import open_setup
 from lwspec.kernels.training.checkpoint import load_weights
@@ -38,14 +39,19 @@ def open_measured(
 
 
 def _weights(attempt: Attempt) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The weights of the epoch that the spec names, checked by hash, and what names them."""
+    """The weights of the epoch that the spec names, checked by hash, and what names them.
+
+    Raises DataError where the fit was trained, through another task, on texts that are measured.
+    """
     made = attempt.input("fit")
+    trained = [replace(attempt, job=part) for part in made.job().parts]
+    check_unseen(attempt, [attempt.job.settings.get("split", "test")], trained)
     ((which, epochs),) = attempt.job.settings["checkpoint"].items()
     taken = made.taken()
     output = f"epoch-{epochs:03d}"
     if which == "best":
         among = [f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1)]
-        best = DECIDES[attempt.job.settings["task"]["kind"]]
+        best = DECIDES[made.job().settings["task"]["kind"]]
         output = max(among, key=lambda name: taken[name]["metrics"][f"validation_{best}"])
     name = f"weights/{output}.safetensors"
     sha256 = taken[output]["files"][name]

@@ -42,6 +42,7 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _test_notes(data)
     notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
     notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
+    notes += _train_on_notes(data, plan)
     notes += _epoch_notes(data, plan)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
@@ -115,6 +116,17 @@ def _pairs(data: TableData, plan: Plan) -> list[str]:
         return []
     listed = "; ".join(f"{pair} in {', '.join(names)}" for pair, names in homes.items())
     return [f"Sender to receiver: {listed}."]
+
+
+def _train_on_notes(data: TableData, plan: Plan) -> list[str]:
+    """Whose rows trained arms have learnt from, where they are not their own task's."""
+    shown = {entry.group.experiment for entry in data.entries.values()}
+    return [
+        f"Trained on {'all other tasks' if e.train_on == 'others' else ', '.join(e.train_on)} "
+        f"together: trained arms in {e.name}."
+        for e in plan.loaded.spec.experiment
+        if e.train_on is not None and e.name in shown
+    ]
 
 
 def _unit_notes(data: TableData) -> list[str]:
