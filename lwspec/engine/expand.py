@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
+from lwspec.engine.controls import BLIND_PROMPT, CONTROL, of_sender, replaces_message
 from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
@@ -20,7 +21,7 @@ from lwspec.engine.resolve import (
     answers,
     at_point,
     blocks,
-    points,
+    measured_points,
     samples,
     schedule,
     scoring,
@@ -84,20 +85,33 @@ class _Builder:
         self.asked[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
             seen: dict[str, Point] = {}
-            for point in points(experiment):
-                arm = self.arms[name]
+            arm = self.arms[name]
+            for point in measured_points(experiment, arm):
                 resolved = at_point(experiment, arm, point)
                 block = Block(experiment, arm, task, point, resolved)
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
-                    self.loaded.fail(
-                        ("experiment", index, "sweep"),
-                        f"the points {dict(seen[cells[0].evaluate])} and {dict(point)} give the "
-                        f"same jobs for {name} on {task}",
-                        to_do="sweep a setting that changes this arm",
-                    )
+                    self._one_twice(block, seen[cells[0].evaluate])
                 seen[cells[0].evaluate] = point
                 yield from cells
+
+    def _one_twice(self, block: Block, earlier: Point) -> NoReturn:
+        """Refuse a point whose jobs are those of an earlier one."""
+        index, name = self.spec.experiment.index(block.experiment), block.arm.name
+        if block.control is not None:
+            place = block.experiment.controls.index(block.control)
+            self.loaded.fail(
+                ("experiment", index, "controls", place),
+                f"{block.control} changes nothing for {name} on {block.task}: its jobs are those "
+                f"of {dict(earlier) or 'the arm as it is'}",
+                to_do=f"give {name} an experiment without this control",
+            )
+        self.loaded.fail(
+            ("experiment", index, "sweep"),
+            f"the points {dict(earlier)} and {dict(block.point)} give the same jobs for {name} on "
+            f"{block.task}",
+            to_do="sweep a setting that changes this arm",
+        )
 
     def _block(self, block: Block) -> list[Cell]:
         """The cells of every seed; an arm without a seed has one job for all of them."""
@@ -121,6 +135,8 @@ class _Builder:
             **scoring(block.arm, block.experiment),
             "split": "test",
         }
+        if replaces_message(block.point):
+            settings[CONTROL] = block.control
         reads = dict(READS)
         fit = self._fit(block, seed) if block.arm.trained else None
         if fit is not None:
@@ -192,6 +208,8 @@ class _Builder:
             learn["teacher"] = {name: getattr(task, name) for name in TEACHER_READS}
         if seed is not None:
             learn["seed"] = seed
+        if block.control == "permuted_labels":
+            learn["permuted_labels"] = True
         rows = ("validation", *blocks(train, self.located.train_rows[block.task]))
         reads = {**READS, "states": rows, "pooled": rows}
         return self._add(
@@ -223,13 +241,16 @@ class _Builder:
 
     def _settings(self, block: Block, roles: Sequence[Role]) -> dict[str, Any]:
         """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
-        task, experiment = self.spec.tasks[block.task], block.experiment
+        task = self.spec.tasks[block.task]
+        read = {name: getattr(task, name) for name in block.arm.reads}
+        if block.control == "task_blind" and "sender_prompt" in read:
+            read["sender_prompt"] = BLIND_PROMPT
         return {
             "arm": block.arm.name,
             "arm_version": block.arm.version,
             "arm_settings": block.resolved.settings.model_dump(),
-            "models": {r: self.located.models[getattr(experiment, r)] for r in roles},
-            "task": {**answers(task), **{name: getattr(task, name) for name in block.arm.reads}},
+            "models": {role: self._model(role, block) for role in roles},
+            "task": {**answers(task), **read},
             **self._machine(bool(roles)),
         }
 
@@ -255,11 +276,11 @@ class _Builder:
 
     def _need(self, need: Need, block: Block) -> str:
         """The frozen sender over the rows of one task."""
-        sender = block.experiment.sender
+        sender = block.model("sender")
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         self._add_model("sender", block, inputs, places)
         settings = {
-            "model": self.located.models[sender],
+            "model": self._model("sender", block),
             **self._machine(),
             **self._with_prompt(need, block)["settings"],
         }
@@ -270,6 +291,8 @@ class _Builder:
         reads = {role: ("result",) for role in inputs}
         layer = need.settings.get("layer")
         label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
+        if block.control in ("random_sender", "task_blind"):
+            label += f" {CONTROL}={block.control}"
         return self._add(
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
@@ -277,15 +300,21 @@ class _Builder:
     def _with_prompt(self, need: Need, block: Block) -> dict[str, Any]:
         """A need with what of the task decides what the sender reads."""
         task = self.spec.tasks[block.task]
-        prompt = {} if need.step == "text" else {"prompt": task.sender_prompt}
+        asked = BLIND_PROMPT if block.control == "task_blind" else task.sender_prompt
+        prompt = {} if need.step == "text" else {"prompt": asked}
         reading = {"max_prompt_tokens": task.max_prompt_tokens, **prompt, **need.settings}
         return {"step": need.step, "settings": reading}
+
+    def _model(self, role: Role, block: Block) -> Mapping[str, Any]:
+        """What identifies the weights of a role's model."""
+        found = self.located.models[block.model(role)]
+        return of_sender(block.control, found) if role == "sender" else found
 
     def _add_model(
         self, role: Role, block: Block, inputs: dict[str, str], places: dict[str, str]
     ) -> None:
         """Where a role's model comes from: a folder or hub id, or the job that trains the toy."""
-        model = getattr(block.experiment, role)
+        model = block.model(role)
         toy = self.spec.models[model].toy
         if toy is None:
             places[role] = self.located.model_paths[model]
@@ -339,8 +368,8 @@ class _Builder:
             places,
             {
                 "task": block.task,
-                "sender": block.experiment.sender,
-                "receiver": block.experiment.receiver,
+                "sender": block.model("sender"),
+                "receiver": block.model("receiver"),
             },
             gpus,
             self.spec.resources.threads,

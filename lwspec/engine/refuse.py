@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lwspec.engine.controls import CONTROLS, Case
 from lwspec.engine.fields import placeholders
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
@@ -11,8 +12,24 @@ from lwspec.errors import nearest
 
 def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """Raise SpecError for an arm, at one sweep point, that cannot do what it is asked."""
-    for check in (_context, _layer, _prompts, _timing, _distillation):
+    for check in (_control, _context, _layer, _prompts, _timing, _distillation):
         check(block, loaded, located)
+
+
+def _control(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """A control must change something that the arm has."""
+    if block.control is None:
+        return
+    experiment, task = block.experiment, loaded.spec.tasks[block.task]
+    case = Case(block.arm, block.resolved.settings, task, block.resolved.train)
+    why = CONTROLS[block.control].unfit(case)
+    if why is not None:
+        loaded.fail(
+            (*_place(block, loaded), "controls", experiment.controls.index(block.control)),
+            f"{block.control} makes no sense for {block.arm.name} on {block.task}: {why}",
+            to_do=f"leave {block.control} out, or give {block.arm.name} on {block.task} an "
+            "experiment of its own",
+        )
 
 
 def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
@@ -31,7 +48,7 @@ def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """The sender must have the layer that is read."""
-    layer, sender = getattr(block.resolved.settings, "layer", 0), block.experiment.sender
+    layer, sender = getattr(block.resolved.settings, "layer", 0), block.model("sender")
     shape = located.shapes.get(sender)
     if shape is not None and layer > shape.layers:
         loaded.fail(

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.arm import ArmDeclaration, Role
+from lwspec.engine.controls import CONTROL, of_table
 from lwspec.engine.fields import Frozen
 from lwspec.engine.job import BLOCK_ROWS
 from lwspec.engine.spec import AtMost, Experiment, Latency, Train
 from lwspec.engine.task import Classification, Task
 
 Point = Mapping[str, Any]
-"""A value for each swept key."""
+"""A value for each swept key, and under the key "control" the name of one."""
 
 TEACHER_READS = ("receiver_prompt", "max_prompt_tokens")
 """The task's fields that distillation needs: how the receiver reads the text itself."""
@@ -38,6 +39,14 @@ def points(experiment: Experiment) -> Iterator[dict[str, Any]]:
         yield dict(zip(keys, values, strict=True))
 
 
+def measured_points(experiment: Experiment, arm: ArmDeclaration) -> Iterator[dict[str, Any]]:
+    """Every point of the sweep as it is, then under each control that the experiment names."""
+    controls = () if arm.regime == "reference" else experiment.controls
+    for point in points(experiment):
+        yield point
+        yield from ({**point, CONTROL: control} for control in controls)
+
+
 @dataclass(frozen=True)
 class Resolved:
     """An arm's settings, its training and its timing at one sweep point, defaults filled in."""
@@ -53,7 +62,8 @@ def table_at(
     """The arm's own table with a sweep point's values in their places."""
     owned = {key.partition("."): value for key, value in point.items()}
     swept = {field: value for (owner, _, field), value in owned.items() if owner == arm.name}
-    return {**experiment.settings.get(arm.name, {}), **swept}
+    table = {**experiment.settings.get(arm.name, {}), **swept}
+    return of_table(point.get(CONTROL), arm, table)
 
 
 def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, Any]) -> Resolved:
@@ -63,7 +73,7 @@ def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, An
         "latency": experiment.latency.model_dump() if experiment.latency else {},
     }
     for key, value in point.items():
-        owner, field = key.split(".", 1)
+        owner, _, field = key.partition(".")
         if owner in tables:
             tables[owner][field] = value
     return Resolved(
@@ -82,6 +92,18 @@ class Block:
     task: str
     point: Point
     resolved: Resolved
+
+    @property
+    def control(self) -> str | None:
+        """The name of the control; None for the arm as it is."""
+        name: str | None = self.point.get(CONTROL)
+        return name
+
+    def model(self, role: Role) -> str:
+        """The spec's name of a role's model: under one control the receiver is its own sender."""
+        own = role == "sender" and self.control == "identical"
+        name: str = getattr(self.experiment, "receiver" if own else role)
+        return name
 
     def label(self, seed: int | None) -> str:
         """For people: arm, task, sweep point and seed."""

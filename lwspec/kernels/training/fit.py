@@ -12,6 +12,7 @@ from lwspec.kernels.data.items import Items, open_items, open_training_items
 from lwspec.kernels.measuring.score import score, validation_metrics
 from lwspec.kernels.setup import answers_of, open_setup
 from lwspec.kernels.training.checkpoint import save_weights
+from lwspec.kernels.training.permuted import permuted_answers
 from lwspec.kernels.training.receiver_pass import Steps
 from lwspec.kernels.training.trainer import Trainer
 
@@ -19,6 +20,8 @@ from lwspec.kernels.training.trainer import Trainer
 def fit(attempt: Attempt, device: torch.device) -> Steps:
     """Train the job's arm until every epoch that it owes was offered."""
     train = open_training_items(attempt)
+    if attempt.job.settings.get("permuted_labels"):
+        train = permuted_answers(train, attempt.job.settings.get("seed", 0))
     validation = open_items(attempt, "validation")
     arm, setup = open_setup(attempt, train.sender_width, device)
     if arm.solve is not None:

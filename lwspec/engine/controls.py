@@ -1,0 +1,135 @@
+"""Controls: what an arm's score must be held against before its message counts as read.
+
+A control changes one thing and is measured like the arm itself. Those of the message replace what
+reaches the receiver at the test and share the arm's fit; those of the models, the prompt or the
+training rows give a fit of their own. Sources: mismatched and perturbed messages from Interlat
+(CrossTask, CovGauss, RandomRot), the receiver as its own sender from C2C (Identical), permuted
+labels from Hewitt and Liang 2019 (selectivity, section 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.fields import Frozen
+from lwspec.engine.spec import Train
+from lwspec.engine.task import Task
+
+CONTROL = "control"
+"""The key of a sweep point that names its control."""
+RANDOM_WEIGHTS = 0
+"""The seed of a random sender's weights: one draw for all arms and seeds, as of a real sender."""
+BLIND_PROMPT = "{context}"
+"""What a sender reads that is not told the task."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An arm as a control meets it."""
+
+    arm: ArmDeclaration
+    settings: Frozen
+    task: Task
+    train: Train
+
+
+def _any(case: Case) -> str | None:
+    """A message reaches a receiver."""
+    if not case.arm.models:
+        return "no receiver reads its message"
+    return None
+
+
+def _labels(case: Case) -> str | None:
+    if case.task.kind != "classification":
+        return "the task has no labels: other_item is the control for free text"
+    return _any(case)
+
+
+def _numbers(case: Case) -> str | None:
+    if case.arm.models and not case.arm.soft:
+        return "its message is no tensor"
+    return _any(case)
+
+
+def _one_shape(case: Case) -> str | None:
+    if case.arm.soft and case.arm.tokens is None:
+        return "its messages are not all of one size"
+    return _numbers(case)
+
+
+def _sender(case: Case) -> str | None:
+    if "sender" in case.arm.models or case.arm.needs(case.settings):
+        return None
+    return "it has no sender"
+
+
+def _layer(case: Case) -> str | None:
+    return None if "layer" in case.arm.settings.model_fields else "it has no setting `layer`"
+
+
+def _prompt(case: Case) -> str | None:
+    live = "sender" in case.arm.models and "sender_prompt" in case.arm.reads
+    if live or any(need.step != "text" for need in case.arm.needs(case.settings)):
+        return None
+    return "its sender does not read the task's sender_prompt"
+
+
+def _training(case: Case) -> str | None:
+    if not case.arm.trained:
+        return "it is not trained"
+    if case.arm.epochs and case.train.distillation:
+        return "distillation teaches what the text says, whatever the answers are"
+    return None
+
+
+@dataclass(frozen=True)
+class Control:
+    """What is changed, in words that end a sentence, and why an arm may not take it."""
+
+    says: str
+    unfit: Callable[[Case], str | None]
+    """Why it makes no sense for an arm on a task; None where it does."""
+    message: bool = False
+    """Whether it changes what reaches the receiver at the test, and nothing before."""
+
+
+CONTROLS: Mapping[str, Control] = {
+    "same_label": Control("the message of another test item with the same label", _labels, True),
+    "other_label": Control("the message of a test item with another label", _labels, True),
+    "other_item": Control("the message of another test item", _any, True),
+    "zero": Control("every number of the message is 0, or its text empty", _any, True),
+    "mean": Control("the mean of all test items' messages", _one_shape, True),
+    "gaussian": Control(
+        "drawn from a normal distribution with the messages' mean and covariance at each token",
+        _one_shape,
+        True,
+    ),
+    "rotation": Control("the message, its width turned by a random rotation", _numbers, True),
+    "no_transfer": Control("no message", _any, True),
+    "random_sender": Control("a sender with random weights", _sender),
+    "layer_0": Control("the sender's embeddings in place of a layer's output", _layer),
+    "identical": Control("the receiver is its own sender", _sender),
+    "permuted_labels": Control("trained on answers that are permuted among the rows", _training),
+    "task_blind": Control("the sender reads the text without the task's prompt", _prompt),
+}
+"""By the name that a spec uses."""
+
+
+def replaces_message(point: Mapping[str, Any]) -> bool:
+    """Whether a sweep point has a control of the message: its fit is the plain point's."""
+    return CONTROL in point and CONTROLS[point[CONTROL]].message
+
+
+def of_sender(control: str | None, model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What identifies the sender's weights under a control."""
+    return {**model, "random_weights": RANDOM_WEIGHTS} if control == "random_sender" else model
+
+
+def of_table(control: str | None, arm: ArmDeclaration, table: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's own table under a control."""
+    embeddings = control == "layer_0" and "layer" in arm.settings.model_fields
+    return {**table, "layer": 0} if embeddings else dict(table)
