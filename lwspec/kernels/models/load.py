@@ -25,7 +25,8 @@ def load_reader(
 ) -> Reader:
     """The frozen model of a role: a toy that an input job trained, a folder, or a hub id.
 
-    Its weights are random where the job says so. It is `shared` with what else this process runs, unless weights of an arm's own go into it.
+    Its weights are random where the job says so. It is `shared` with what else this process runs,
+    unless weights of an arm's own go into it.
     """
     load = partial(
         _load if shared else _load.__wrapped__, attempt.job.compiled, model.get("random_weights")

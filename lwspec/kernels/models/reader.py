@@ -124,7 +124,8 @@ class Reader:
     ) -> Reader:
         """Load a model folder or hub id. Raises ModelError or NetworkError.
 
-        With `random_weights`, a seed, only its architecture: see `untrained`. Where the process sees several GPUs, accelerate spreads the model's layers over them.
+        With `random_weights`, a seed, only its architecture: see `untrained`. Where the process
+        sees several GPUs, accelerate spreads a trained model's layers over them.
         """
         several = device.type == "cuda" and torch.cuda.device_count() > 1
         try:
@@ -288,7 +289,10 @@ def untrained(path: str | Path, dtype: str, revision: str | None, seed: int) -> 
     config = AutoConfig.from_pretrained(path, revision=revision or "main")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # a GPU's generators stay as they are
-        return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        made: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=getattr(torch, dtype)
+        )
+    return made
 
 
 def _contiguous(head: Any, given: tuple[Tensor]) -> tuple[Tensor]:
