@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.controls import CONTROLS
+from lwspec.engine.controls import CONTROLS, RANDOM_WEIGHTS
 from lwspec.engine.job import Job
 from lwspec.engine.runfolder import Runs
 from lwspec.errors import DataError
@@ -29,7 +29,7 @@ from lwspec.kernels.setup import answers_of
 from lwspec.kernels.training.loss import Counts, answer_loss
 from lwspec.kernels.training.permuted import permuted_answers
 
-LABELS = ("red", "blue", "green stone")
+LABELS = ("red", "blue", "cold")
 TASK = {
     "query": "Colour:",
     "receiver_prompt": "Text: {context}\nColour:",
@@ -88,7 +88,7 @@ def test_donors_have_the_label_that_the_control_says() -> None:
 
 def test_rows_without_a_donor_are_refused_with_the_label() -> None:
     lone = make_items(5)  # one row of the third label
-    with pytest.raises(DataError, match="'green stone'.*no other item"):
+    with pytest.raises(DataError, match="'cold'.*no other item"):
         controlled("same_label", sending(soft(5)), lone, 0)
     alike = replace(lone, rows=[row for row in lone.rows if row.label == 0])
     with pytest.raises(DataError, match="all 2 test items have the label 'red'"):
@@ -186,7 +186,7 @@ def code(reader: Reader) -> torch.Tensor:
     book = torch.randn(3, 2, reader.width, generator=generator, requires_grad=True)
     optimizer = torch.optim.Adam([book], lr=0.1)
     query = reader.encode(TASK["query"])
-    for _ in range(300):
+    for _ in range(100):
         optimizer.zero_grad()
         logits, tokens = answer_logits(reader, [[query, message] for message in book], said)
         answer_loss(logits, tokens, Counts(sum(map(len, said)), 3)).backward()
@@ -274,7 +274,7 @@ def test_a_random_model_is_its_seeds_alone_and_has_the_real_ones_shape(world: Pa
         assert torch.equal(torch.random.get_rng_state(), before)
         return dict(made.model.state_dict())
 
-    real, drawn, again, other = load(None), load(0), load(0), load(1)
+    real, drawn, again, other = map(load, (None, RANDOM_WEIGHTS, RANDOM_WEIGHTS, 1))
     assert {n: w.shape for n, w in real.items()} == {n: w.shape for n, w in drawn.items()}
     name = "model.layers.0.self_attn.q_proj.weight"
     assert torch.equal(drawn[name], again[name])

@@ -20,8 +20,9 @@ from lwspec.engine.task import Task
 
 CONTROL = "control"
 """The key of a sweep point that names its control."""
-RANDOM_WEIGHTS = 0
-"""The seed of a random sender's weights: one draw for all arms and seeds, as of a real sender."""
+RANDOM_WEIGHTS = 73_856_093
+"""The seed of a random sender's weights: one draw for all arms and seeds, as of a real sender, and
+no seed that a real one's training is likely to have begun from."""
 BLIND_PROMPT = "{context}"
 """What a sender reads that is not told the task."""
 
@@ -46,6 +47,14 @@ def _any(case: Case) -> str | None:
 def _labels(case: Case) -> str | None:
     if case.task.kind != "classification":
         return "the task has no labels: other_item is the control for free text"
+    return _any(case)
+
+
+def _no_transfer(case: Case) -> str | None:
+    """What is no sequence of soft tokens or text is left out as the receiver's own prompt is."""
+    alone = "receiver_prompt" if case.arm.regime == "shared" else "query"
+    if case.arm.vectors is not None and alone not in case.arm.reads:
+        return f"it does not read the task's {alone}, which the receiver would have alone"
     return _any(case)
 
 
@@ -109,7 +118,7 @@ CONTROLS: Mapping[str, Control] = {
         True,
     ),
     "rotation": Control("the message, its width turned by a random rotation", _numbers, True),
-    "no_transfer": Control("no message", _any, True),
+    "no_transfer": Control("no message", _no_transfer, True),
     "random_sender": Control("a sender with random weights", _sender),
     "layer_0": Control("the sender's embeddings in place of a layer's output", _layer),
     "identical": Control("the receiver is its own sender", _sender),

@@ -373,7 +373,7 @@ class _Builder:
             },
             gpus,
             self.spec.resources.threads,
-            kind == "fit" and block.arm.epochs and not block.arm.own_reader,
+            kind == "fit" and block.arm.epochs and not block.arm.own,
             self.spec.resources.compile and kind in ("fit", "evaluate"),
             None if states_gb is None else int(states_gb * 1e9),
             1 if self.spec.budget.gpu == "cpu" else gpus,

@@ -110,8 +110,11 @@ class Evaluate(Frozen):
     rows: Positive | None = None
     """Fewer test items than there are, drawn by the task's sample_seed; said in the caption."""
     batch_size: Positive = 32
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """What a soft message is serialised as between sender and receiver."""
+    precision: Literal["float32", "bfloat16", "int8", "int4"] = "bfloat16"
+    """What a soft message is serialised as between sender and receiver; whole numbers with a scale
+    in float16 for each vector."""
+    max_bytes: Positive | None = None
+    """What a message may take: arms whose messages could be longer are refused. Changes none."""
 
 
 class Latency(Frozen):

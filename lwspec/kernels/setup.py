@@ -50,19 +50,24 @@ def open_setup(
     """The job's arm, and the setup that its functions get."""
     settings = attempt.job.settings
     arm = all_arms()[settings["arm"]]
-    reader = None
-    if arm.declaration.models:
-        role = "receiver" if "receiver" in arm.declaration.models else "sender"
-        reader = load_reader(
+    loaded = {
+        role: load_reader(
             attempt,
             role,
             settings["models"][role],
             device,
-            shared=not arm.declaration.own_reader,
+            shared=role not in arm.declaration.own,
         )
+        for role in arm.declaration.models
+    }
+    sender = loaded.get("sender")
+    reader = loaded.get("receiver", sender)
+    if sender is not None:
+        sender_width = sender.width
     parsed = arm.declaration.settings.model_validate(settings["arm_settings"])
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
-    return arm, Setup(parsed, settings["task"], reader, sender_width, examples)
+    setup = Setup(parsed, settings["task"], reader, sender_width, examples, sender=sender)
+    return arm, setup
 
 
 def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tuple[Seen, str]]:
@@ -88,7 +93,7 @@ def answers_of(setup: Setup) -> AnswerFormat:
     """The answers of the job's task, for its reader."""
     task = setup.task
     assert setup.reader is not None
-    prompts = [task[key] for key in ("receiver_prompt", "sender_prompt", "query") if key in task]
+    prompts = [task[key] for key in ("receiver_prompt", "query", "sender_prompt") if key in task]
     before = prompts[0].rpartition("{context}")[2]
     most = task.get("max_new_tokens")
     return AnswerFormat(setup.reader, before, task["answer"], task.get("labels", ()), most)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from lwspec.errors import DataError
+from lwspec.kernels.arm import Arm
+from lwspec.kernels.arms import no_message, receiver_direct
 from lwspec.kernels.data.batches import parts
 from lwspec.kernels.data.items import Items
 
@@ -38,6 +41,18 @@ def controlled(name: str, send: Send, items: Items, seed: int) -> Send:
         donors = DONORS[name](items, random.Random(f"{seed} {name}"))
         return lambda rows: send([donors[row] for row in rows])
     return CHANGES[name](send, items, seed)
+
+
+def receiver_alone(arm: Arm) -> Arm:
+    """An arm whose receiver is handed nothing.
+
+    Soft tokens and texts are presented with none of them; what else crosses is left out, so that
+    the receiver has its query, or in the shared regime its prompt around the text.
+    """
+    if arm.declaration.vectors is None:
+        return arm
+    alone = receiver_direct if arm.declaration.regime == "shared" else no_message
+    return replace(arm, present=alone.present)
 
 
 def _from_same_label(items: Items, source: random.Random) -> list[int]:
@@ -166,9 +181,21 @@ def _each(send: Send, change: Callable[[Any], Any]) -> Send:
 
 
 def _over(send: Send, rows: Sequence[int]) -> Iterator[Tensor]:
-    """The messages of some rows on this machine's memory, a few made at once."""
+    """The messages of some rows on this machine's memory, a few made at once.
+
+    Raises DataError where they are not of one size.
+    """
+    shapes = set[torch.Size]()
     for part in parts(rows, ROWS):
-        yield from (message.cpu() for message in send(part)[0])
+        messages = send(part)[0]
+        shapes.update(message.shape for message in messages)
+        if len(shapes) > 1:
+            listed = " and ".join(str(list(shape)) for shape in sorted(shapes))
+            raise DataError(
+                f"messages are of the sizes {listed}: they have no mean",
+                remedy="leave the controls mean and gaussian out for this arm",
+            )
+        yield from (message.cpu() for message in messages)
 
 
 DONORS: Mapping[str, Callable[[Items, random.Random], list[int]]] = {

@@ -19,7 +19,7 @@ from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.batches import RowsAtOnce, by_length
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.measuring import wire
-from lwspec.kernels.measuring.controls import Send, Sent, controlled
+from lwspec.kernels.measuring.controls import Send, Sent, controlled, receiver_alone
 from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
@@ -88,9 +88,10 @@ def score(
         return _messages(arm, setup, items.batch(indices), precision)
 
     sent = send if control is None else controlled(control, send, items, sample_seed)
+    presented = receiver_alone(arm) if control == "no_transfer" else arm
 
     def ask(indices: Sequence[int]) -> list[Said]:
-        return _ask(arm, setup, items, indices, label_ids, sent, most)
+        return _ask(presented, setup, items, indices, label_ids, sent, most)
 
     assert setup.reader is not None
     logits = sum(map(len, label_ids), 1) * setup.reader.embedding.num_embeddings
