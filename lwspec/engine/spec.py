@@ -176,6 +176,8 @@ class Spec(Frozen):
     retries: Retries = Retries()
     cluster: dict[Name, Cluster] = {}
     """SLURM clusters to submit to, by name; a user's own file may hold more."""
+    arm_files: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(distinct)] = ()
+    """Python files, relative to the spec, that each define an arm of one's own (docs/arms.md)."""
     models: dict[Name, Model]
     tasks: dict[Name, Task]
     experiment: Annotated[tuple[Experiment, ...], Field(strict=False, min_length=1)]
