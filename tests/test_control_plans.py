@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import Project
 from pyarrow import parquet
 from test_expand import expansion, ids
 
+from lwspec.engine.arm import no_needs
 from lwspec.engine.controls import BLIND_PROMPT, CONTROLS, RANDOM_WEIGHTS
-from lwspec.engine.expand import Cell, Expansion
+from lwspec.engine.expand import Cell, Expansion, expand
+from lwspec.engine.fields import Positive
+from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.job import Job
+from lwspec.engine.load import load
+from lwspec.engine.locate import locate
 from lwspec.errors import SpecError
+from lwspec.kernels.arms import declarations
 
 MESSAGE = [name for name, control in CONTROLS.items() if control.message]
 MODEL = [name for name, control in CONTROLS.items() if not control.message]
@@ -80,6 +87,29 @@ def test_controls_of_models_and_rows_change_one_thing_each(project: Project) -> 
     assert permuted.inputs == fit(found, None).inputs
 
 
+def test_a_sender_that_the_arms_own_jobs_run_is_changed_there(project: Project) -> None:
+    """Its weights and its prompt are then settings of the fit itself."""
+    arms = declarations()
+    live = {"models": ("sender", "receiver"), "needs": no_needs, "version": 2}
+    reads = (*arms["bridge"].reads, "sender_prompt", "max_prompt_tokens")
+    arms["bridge"] = replace(arms["bridge"], **live, reads=reads)
+    ask(project, "random_sender", "task_blind", "identical")
+    loaded = load(project.spec, arms)
+    located = locate(loaded, Fingerprints(project.folder / "fingerprints.json"))
+    found = expand(loaded, arms, located)
+    plain = fit(found, None).settings
+    sender = {**plain["models"]["sender"], "random_weights": RANDOM_WEIGHTS}
+    receiver = plain["models"]["receiver"]
+    changed = {
+        "random_sender": {"models": {"sender": sender, "receiver": receiver}},
+        "identical": {"models": {"sender": receiver, "receiver": receiver}},
+        "task_blind": {"task": {**plain["task"], "sender_prompt": BLIND_PROMPT}},
+    }
+    for name, settings in changed.items():
+        assert fit(found, name).settings == {**plain, **settings}
+        assert found.jobs[cell(found, name).evaluate].settings.items() >= settings.items()
+
+
 def test_only_the_fits_of_one_control_run_side_by_side(project: Project) -> None:
     ask(project, *MODEL)
     found = expansion(project)
@@ -129,6 +159,19 @@ def test_what_makes_no_sense_is_refused_where_it_stands(
         expansion(project)
     assert str(refused.value.where).endswith(f"small.toml:{place}:13")
     assert "experiment of its own" in str(refused.value.remedy)
+
+
+def test_an_arm_whose_layers_begin_above_the_embeddings_has_no_layer_0(project: Project) -> None:
+    class Blocks(declarations()["bridge"].settings):  # type: ignore[misc]
+        layer: Positive
+
+    arms = declarations()
+    arms["bridge"] = replace(arms["bridge"], settings=Blocks)
+    ask(project, "layer_0")
+    loaded = load(project.spec, arms)
+    located = locate(loaded, Fingerprints(project.folder / "fingerprints.json"))
+    with pytest.raises(SpecError, match="no setting `layer` that could be 0"):
+        expand(loaded, arms, located)
 
 
 def test_a_misspelt_control_names_the_nearest(project: Project) -> None:

@@ -255,6 +255,38 @@ def test_no_transfer_is_the_receiver_without_a_message(
     assert zero.metrics["message_bytes"] == 2 * reader.width * 4
 
 
+@pytest.mark.parametrize(
+    ("regime", "alone"), [("private", "no_message"), ("shared", "receiver_direct")]
+)
+def test_what_is_no_soft_token_is_left_out_of_a_prompt_as_a_whole(
+    attempt: Attempt, reader: Reader, regime: Any, alone: str
+) -> None:
+    """Keys and values, or states to graft, are no message that could be cut to no tokens."""
+    items = make_items(6)
+
+    def message(setup: Setup, batch: Batch) -> list[torch.Tensor]:
+        return [torch.randn(2, 2, 3, 4) for _ in batch.contexts]
+
+    declaration = replace(PRIVATE, regime=regime, vectors=lambda settings, shapes, tokens: (12, 4))
+    arm = Arm(declaration, message=message, present=present_soft)
+    made = scored(attempt, arm, reader, items, "no_transfer").columns["label_logprobs"]
+    assert made == scored(attempt, all_arms()[alone], reader, items, None).columns["label_logprobs"]
+
+
+def test_messages_of_several_sizes_have_no_mean() -> None:
+    messages = [torch.randn(1 + n, 5) for n in range(3)]
+    for control in ("mean", "gaussian"):
+        send = controlled(control, sending(messages), make_items(3), 0)
+        with pytest.raises(DataError, match=r"\[1, 5\] and \[2, 5\].*no mean"):
+            send([0])
+
+
+def test_answers_follow_the_query_whatever_the_live_sender_reads(reader: Reader) -> None:
+    task = {**TASK, "sender_prompt": "{context}"}
+    del task["receiver_prompt"]
+    assert answers_of(Setup(None, task, reader, None, sender=reader)).before == TASK["query"]
+
+
 def test_a_text_without_transfer_is_the_empty_text(attempt: Attempt, reader: Reader) -> None:
     items = make_items(6)
     declaration = replace(PRIVATE, soft=False)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Frozen
 from lwspec.engine.spec import Train
@@ -77,7 +79,9 @@ def _sender(case: Case) -> str | None:
 
 
 def _layer(case: Case) -> str | None:
-    return None if "layer" in case.arm.settings.model_fields else "it has no setting `layer`"
+    if getattr(case.settings, "layer", None) != 0:
+        return "it has no setting `layer` that could be 0"
+    return None
 
 
 def _prompt(case: Case) -> str | None:
@@ -139,6 +143,12 @@ def of_sender(control: str | None, model: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def of_table(control: str | None, arm: ArmDeclaration, table: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm's own table under a control."""
-    embeddings = control == "layer_0" and "layer" in arm.settings.model_fields
-    return {**table, "layer": 0} if embeddings else dict(table)
+    """An arm's own table under a control: unchanged where the arm cannot take it."""
+    if control != "layer_0" or "layer" not in arm.settings.model_fields:
+        return dict(table)
+    embeddings = {**table, "layer": 0}
+    try:
+        arm.settings.model_validate(embeddings)
+    except ValidationError:
+        return dict(table)  # a layer above 0, as which the plan refuses it
+    return embeddings

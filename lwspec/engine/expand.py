@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
 from lwspec.engine.controls import BLIND_PROMPT, CONTROL, of_sender, replaces_message
 from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
-from lwspec.engine.refuse import refuse
+from lwspec.engine.refuse import refuse, refuse_twice
 from lwspec.engine.resolve import (
     READS,
     TEACHER_READS,
@@ -91,27 +91,9 @@ class _Builder:
                 block = Block(experiment, arm, task, point, resolved)
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
-                    self._one_twice(block, seen[cells[0].evaluate])
+                    refuse_twice(block, seen[cells[0].evaluate], self.loaded)
                 seen[cells[0].evaluate] = point
                 yield from cells
-
-    def _one_twice(self, block: Block, earlier: Point) -> NoReturn:
-        """Refuse a point whose jobs are those of an earlier one."""
-        index, name = self.spec.experiment.index(block.experiment), block.arm.name
-        if block.control is not None:
-            place = block.experiment.controls.index(block.control)
-            self.loaded.fail(
-                ("experiment", index, "controls", place),
-                f"{block.control} changes nothing for {name} on {block.task}: its jobs are those "
-                f"of {dict(earlier) or 'the arm as it is'}",
-                to_do=f"give {name} an experiment without this control",
-            )
-        self.loaded.fail(
-            ("experiment", index, "sweep"),
-            f"the points {dict(earlier)} and {dict(block.point)} give the same jobs for {name} on "
-            f"{block.task}",
-            to_do="sweep a setting that changes this arm",
-        )
 
     def _block(self, block: Block) -> list[Cell]:
         """The cells of every seed; an arm without a seed has one job for all of them."""

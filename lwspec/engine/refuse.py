@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from lwspec.engine.arm import Role
 from lwspec.engine.controls import CONTROLS, Case
 from lwspec.engine.fields import placeholders
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
-from lwspec.engine.resolve import Block
+from lwspec.engine.resolve import Block, Point
 from lwspec.engine.shapes import Shape
 from lwspec.errors import nearest
 
@@ -19,6 +21,24 @@ def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     checks = (_control, _context, _layer, _pair, _bytes, _prompts, _timing, _distillation)
     for check in checks:
         check(block, loaded, located)
+
+
+def refuse_twice(block: Block, earlier: Point, loaded: LoadedSpec) -> NoReturn:
+    """Raise SpecError for a point whose jobs are those of an earlier one."""
+    place, name = _place(block, loaded), block.arm.name
+    if block.control is not None:
+        loaded.fail(
+            (*place, "controls", block.experiment.controls.index(block.control)),
+            f"{block.control} changes nothing for {name} on {block.task}: its jobs are those of "
+            f"{dict(earlier) or 'the arm as it is'}",
+            to_do=f"give {name} an experiment without this control",
+        )
+    loaded.fail(
+        (*place, "sweep"),
+        f"the points {dict(earlier)} and {dict(block.point)} give the same jobs for {name} on "
+        f"{block.task}",
+        to_do="sweep a setting that changes this arm",
+    )
 
 
 def _control(block: Block, loaded: LoadedSpec, located: Located) -> None:

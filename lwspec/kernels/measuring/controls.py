@@ -155,18 +155,21 @@ def _gaussian(send: Send, items: Items, seed: int) -> Send:
         mean_PW = kept_NPW.double().mean(0).float()
         return mean_PW, (kept_NPW - mean_PW).transpose(0, 1)
 
-    def draw(row: int, like: Tensor) -> Tensor:
-        mean_PW, centred_PNW = moments()
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + row)
-        normal_PN = torch.randn(len(mean_PW), count, generator=generator)
-        spread_PW = (normal_PN[:, None] @ centred_PNW)[:, 0] / math.sqrt(count - 1)
-        return (mean_PW + spread_PW).view(like.shape).to(like.device, like.dtype)
-
     def sent(indices: Sequence[int]) -> Sent:
         messages, sizes = send(indices)
-        return [draw(row, one) for row, one in zip(indices, messages, strict=True)], sizes
+        mean_PW, centred_PNW = moments()
+        normal_PBN = torch.stack([_normal(len(mean_PW), count, seed, row) for row in indices], 1)
+        spread_BPW = (normal_PBN @ centred_PNW).transpose(0, 1) / math.sqrt(count - 1)
+        pairs = zip(mean_PW + spread_BPW, messages, strict=True)
+        return [drawn.view(one.shape).to(one.device, one.dtype) for drawn, one in pairs], sizes
 
     return sent
+
+
+def _normal(tokens: int, count: int, seed: int, row: int) -> Tensor:
+    """Standard normal numbers [tokens, count] of one row, whichever rows are drawn with it."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + row)
+    return torch.randn(tokens, count, generator=generator)
 
 
 def _each(send: Send, change: Callable[[Any], Any]) -> Send:
