@@ -137,8 +137,8 @@ def test_a_sweep_has_each_point_under_each_control(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arm", "control", "what"),
     [
-        ("text_relay", "mean", "its message is no tensor"),
-        ("text_relay", "rotation", "its message is no tensor"),
+        ("text_relay", "mean", "its message is text, not numbers"),
+        ("text_relay", "rotation", "its message is text, not numbers"),
         ("text_relay", "permuted_labels", "it is not trained"),
         ("text_relay", "task_blind", "does not read the task's sender_prompt"),
         ("text_relay", "layer_0", "no setting `layer`"),

@@ -62,7 +62,7 @@ def _no_transfer(case: Case) -> str | None:
 
 def _numbers(case: Case) -> str | None:
     if case.arm.models and not case.arm.soft:
-        return "its message is no tensor"
+        return "its message is text, not numbers"
     return _any(case)
 
 
@@ -117,7 +117,8 @@ CONTROLS: Mapping[str, Control] = {
     "zero": Control("every number of the message is 0, or its text empty", _any, True),
     "mean": Control("the mean of all test items' messages", _one_shape, True),
     "gaussian": Control(
-        "drawn from a normal distribution with the messages' mean and covariance at each token",
+        "drawn from a normal distribution with the mean and, at each token, the covariance of up "
+        "to 1,024 items' messages",
         _one_shape,
         True,
     ),

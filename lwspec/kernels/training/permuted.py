@@ -9,7 +9,10 @@ from lwspec.kernels.data.items import Items
 
 
 def permuted_answers(items: Items, seed: int) -> Items:
-    """The same rows, their answers permuted among them: labels stay as frequent as they were."""
+    """The same rows, their answers permuted among them: labels stay as frequent as they were.
+
+    Rows of validation keep theirs: it measures what of the texts was learnt all the same.
+    """
     order = random.Random(f"{seed} permuted_labels").sample(range(len(items.rows)), len(items.rows))
     given = [items.rows[place] for place in order]
     rows = [
