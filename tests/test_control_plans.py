@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from conftest import Project
@@ -137,8 +139,8 @@ def test_a_sweep_has_each_point_under_each_control(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arm", "control", "what"),
     [
-        ("text_relay", "mean", "its message is text, not numbers"),
-        ("text_relay", "rotation", "its message is text, not numbers"),
+        ("text_relay", "mean", "its message holds no vectors"),
+        ("text_relay", "rotation", "its message holds no vectors"),
         ("text_relay", "permuted_labels", "it is not trained"),
         ("text_relay", "task_blind", "does not read the task's sender_prompt"),
         ("text_relay", "layer_0", "no setting `layer`"),
@@ -172,6 +174,28 @@ def test_an_arm_whose_layers_begin_above_the_embeddings_has_no_layer_0(project: 
     located = locate(loaded, Fingerprints(project.folder / "fingerprints.json"))
     with pytest.raises(SpecError, match="no setting `layer` that could be 0"):
         expand(loaded, arms, located)
+
+
+def sized(growing: bool, settings: Any, shapes: Any, tokens: int) -> tuple[int, int]:
+    return (tokens if growing else 1, shapes["sender"].width)
+
+
+@pytest.mark.parametrize(("control", "refused"), [("mean", True), ("rotation", False)])
+def test_messages_as_long_as_the_prompt_have_no_mean(
+    project: Project, control: str, refused: bool
+) -> None:
+    """As keys and values do: known from what an arm declares of its vectors."""
+    ask(project, control)
+    for growing in (False, True):
+        arms = declarations()
+        arms["bridge"] = replace(arms["bridge"], tokens=None, vectors=partial(sized, growing))
+        loaded = load(project.spec, arms)
+        located = locate(loaded, Fingerprints(project.folder / "fingerprints.json"))
+        if refused and growing:
+            with pytest.raises(SpecError, match="not known to be all of one size"):
+                expand(loaded, arms, located)
+        else:
+            assert cell(expand(loaded, arms, located), control)
 
 
 def test_a_misspelt_control_names_the_nearest(project: Project) -> None:

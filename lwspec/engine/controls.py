@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.arm import ArmDeclaration, Role
 from lwspec.engine.fields import Frozen
+from lwspec.engine.shapes import Shape
 from lwspec.engine.spec import Train
 from lwspec.engine.task import Task
 
@@ -37,6 +38,8 @@ class Case:
     settings: Frozen
     task: Task
     train: Train
+    shapes: Mapping[Role, Shape]
+    """Of the models, where they are known."""
 
 
 def _any(case: Case) -> str | None:
@@ -62,14 +65,20 @@ def _no_transfer(case: Case) -> str | None:
 
 def _numbers(case: Case) -> str | None:
     if case.arm.models and not case.arm.soft:
-        return "its message is text, not numbers"
+        return "its message holds no vectors"
     return _any(case)
 
 
 def _one_shape(case: Case) -> str | None:
-    if case.arm.soft and case.arm.tokens is None:
-        return "its messages are not all of one size"
-    return _numbers(case)
+    """Messages of as many vectors for a prompt of one token as for the longest."""
+    arm, shapes = case.arm, case.shapes
+    if not arm.soft or arm.tokens is not None:
+        return _numbers(case)
+    if arm.vectors is not None and len(shapes) == 2:
+        ends = (1, case.task.max_prompt_tokens)
+        if len({arm.vectors(case.settings, shapes, tokens) for tokens in ends}) == 1:
+            return _numbers(case)
+    return "its messages are not known to be all of one size"
 
 
 def _sender(case: Case) -> str | None:

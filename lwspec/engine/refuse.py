@@ -46,7 +46,9 @@ def _control(block: Block, loaded: LoadedSpec, located: Located) -> None:
     if block.control is None:
         return
     experiment, task = block.experiment, loaded.spec.tasks[block.task]
-    case = Case(block.arm, block.resolved.settings, task, block.resolved.train)
+    names = {role: block.model(role) for role in ROLES}
+    shapes = {role: located.shapes[n] for role, n in names.items() if n in located.shapes}
+    case = Case(block.arm, block.resolved.settings, task, block.resolved.train, shapes)
     why = CONTROLS[block.control].unfit(case)
     if why is not None:
         loaded.fail(
