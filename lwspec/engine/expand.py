@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
+from lwspec.engine.controls import CONTROL, of_sender, replaces_message, sender_prompt
 from lwspec.engine.job import OTHER_TASKS, Job, Kind, canonical, identity, role_of
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
-from lwspec.engine.refuse import refuse
+from lwspec.engine.refuse import refuse, refuse_twice
 from lwspec.engine.resolve import (
     READS,
     Block,
@@ -19,7 +20,7 @@ from lwspec.engine.resolve import (
     at_point,
     blocks,
     learnt,
-    points,
+    measured_points,
     read_of,
     samples,
     schedule,
@@ -85,20 +86,15 @@ class _Builder:
         self.asked[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
             seen: dict[str, Point] = {}
-            for point in points(experiment):
-                arm = self.arms[name]
+            arm = self.arms[name]
+            for point in measured_points(experiment, arm):
                 resolved = at_point(experiment, arm, point)
                 block = Block(
                     experiment, arm, task, point, resolved, trained_on(experiment, arm, task)
                 )
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
-                    self.loaded.fail(
-                        ("experiment", index, "sweep"),
-                        f"the points {dict(seen[cells[0].evaluate])} and {dict(point)} give the "
-                        f"same jobs for {name} on {task}",
-                        to_do="sweep a setting that changes this arm",
-                    )
+                    refuse_twice(block, seen[cells[0].evaluate], self.loaded)
                 seen[cells[0].evaluate] = point
                 yield from cells
 
@@ -125,6 +121,8 @@ class _Builder:
             **scoring(block.arm, block.experiment),
             "split": "test",
         }
+        if replaces_message(block.point):
+            settings[CONTROL] = block.control
         reads = dict(READS)
         fit = self._fit(block, seed) if block.arm.trained else None
         if fit is not None:
@@ -195,6 +193,8 @@ class _Builder:
             learn["train"] = schedule(train)
         if seed is not None:
             learn["seed"] = seed
+        if block.control == "permuted_labels":
+            learn["permuted_labels"] = True
         inputs, reads, places = dict[str, str](), dict(READS), dict[str, str]()
         for number, (part, _) in enumerate(parts):
             made, lie = self._inputs(part)
@@ -222,10 +222,10 @@ class _Builder:
 
         They are ordered by what they are, so that a fit hangs neither on names nor on their order.
         """
-        train, parts = block.resolved.train, []
+        parts = []
         for task in block.trained_on:
             part = replace(block, task=task)
-            parts.append((part, learnt(self.spec.tasks[task], block.arm, train)))
+            parts.append((part, learnt(self.spec.tasks[task], part)))
         return sorted(parts, key=lambda part: canonical([self._inputs(part[0])[0], part[1]]))
 
     def _inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
@@ -245,14 +245,13 @@ class _Builder:
 
     def _settings(self, block: Block, roles: Sequence[Role]) -> dict[str, Any]:
         """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
-        experiment = block.experiment
         return {
             "arm": block.arm.name,
             "arm_version": block.arm.version,
             **({"arm_sha256": block.arm.sha256} if block.arm.sha256 else {}),
             "arm_settings": block.resolved.settings.model_dump(),
-            "models": {r: self.located.models[getattr(experiment, r)] for r in roles},
-            "task": read_of(self.spec.tasks[block.task], block.arm),
+            "models": {role: self._model(role, block) for role in roles},
+            "task": read_of(self.spec.tasks[block.task], block),
             **self._machine(bool(roles)),
         }
 
@@ -278,11 +277,11 @@ class _Builder:
 
     def _need(self, need: Need, block: Block) -> str:
         """The frozen sender over the rows of one task."""
-        sender = block.experiment.sender
+        sender = block.model("sender")
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         self._add_model("sender", block, inputs, places)
         settings = {
-            "model": self.located.models[sender],
+            "model": self._model("sender", block),
             **self._machine(),
             **self._with_prompt(need, block)["settings"],
         }
@@ -294,6 +293,8 @@ class _Builder:
         reads = {role: ("result",) for role in inputs}
         layer = need.settings.get("layer")
         label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
+        if block.control in ("random_sender", "task_blind"):
+            label += f" {CONTROL}={block.control}"
         return self._add(
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
@@ -301,15 +302,21 @@ class _Builder:
     def _with_prompt(self, need: Need, block: Block) -> dict[str, Any]:
         """A need with what of the task decides what the sender reads."""
         task = self.spec.tasks[block.task]
-        prompt = {} if need.step == "text" else {"prompt": task.sender_prompt}
+        asked = sender_prompt(block.control, task)
+        prompt = {} if need.step == "text" else {"prompt": asked}
         reading = {"max_prompt_tokens": task.max_prompt_tokens, **prompt, **need.settings}
         return {"step": need.step, "settings": reading}
+
+    def _model(self, role: Role, block: Block) -> Mapping[str, Any]:
+        """What identifies the weights of a role's model."""
+        found = self.located.models[block.model(role)]
+        return of_sender(block.control, found) if role == "sender" else found
 
     def _add_model(
         self, role: Role, block: Block, inputs: dict[str, str], places: dict[str, str]
     ) -> None:
         """Where a role's model comes from: a folder or hub id, or the job that trains the toy."""
-        model = getattr(block.experiment, role)
+        model = block.model(role)
         toy = self.spec.models[model].toy
         if toy is None:
             places[role] = self.located.model_paths[model]
@@ -364,8 +371,8 @@ class _Builder:
             places,
             {
                 "task": block.task,
-                "sender": block.experiment.sender,
-                "receiver": block.experiment.receiver,
+                "sender": block.model("sender"),
+                "receiver": block.model("receiver"),
                 **{role_of("task", n): task for n, task in enumerate(other_tasks, start=1)},
             },
             gpus,

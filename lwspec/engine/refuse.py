@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import NoReturn
 
 from lwspec.engine.arm import Role
+from lwspec.engine.controls import CONTROLS, Case
 from lwspec.engine.fields import placeholders
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
-from lwspec.engine.resolve import Block
+from lwspec.engine.resolve import Block, Point
 from lwspec.engine.shapes import Shape
 from lwspec.errors import nearest
 
@@ -17,9 +19,48 @@ ROLES: tuple[Role, ...] = ("sender", "receiver")
 
 def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """Raise SpecError for an arm, at one sweep point, that cannot do what it is asked."""
-    checks = (_context, _layer, _pair, _bytes, _prompts, _timing, _distillation, _train_on, _splits)
+    checks = (
+        _control, _context, _layer, _pair, _bytes, _prompts, _timing, _distillation, _train_on,
+        _splits,
+    )  # fmt: skip
     for check in checks:
         check(block, loaded, located)
+
+
+def refuse_twice(block: Block, earlier: Point, loaded: LoadedSpec) -> NoReturn:
+    """Raise SpecError for a point whose jobs are those of an earlier one."""
+    place, name = _place(block, loaded), block.arm.name
+    if block.control is not None:
+        loaded.fail(
+            (*place, "controls", block.experiment.controls.index(block.control)),
+            f"{block.control} changes nothing for {name} on {block.task}: its jobs are those of "
+            f"{dict(earlier) or 'the arm as it is'}",
+            to_do=f"give {name} an experiment without this control",
+        )
+    loaded.fail(
+        (*place, "sweep"),
+        f"the points {dict(earlier)} and {dict(block.point)} give the same jobs for {name} on "
+        f"{block.task}",
+        to_do="sweep a setting that changes this arm",
+    )
+
+
+def _control(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """A control must change something that the arm has."""
+    if block.control is None:
+        return
+    experiment, task = block.experiment, loaded.spec.tasks[block.task]
+    names = {role: block.model(role) for role in ROLES}
+    shapes = {role: located.shapes[n] for role, n in names.items() if n in located.shapes}
+    case = Case(block.arm, block.resolved.settings, task, block.resolved.train, shapes)
+    why = CONTROLS[block.control].unfit(case)
+    if why is not None:
+        loaded.fail(
+            (*_place(block, loaded), "controls", experiment.controls.index(block.control)),
+            f"{block.control} makes no sense for {block.arm.name} on {block.task}: {why}",
+            to_do=f"leave {block.control} out, or give {block.arm.name} on {block.task} an "
+            "experiment of its own",
+        )
 
 
 def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
@@ -38,7 +79,7 @@ def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """The sender must have the layer that is read."""
-    layer, sender = getattr(block.resolved.settings, "layer", 0), block.experiment.sender
+    layer, sender = getattr(block.resolved.settings, "layer", 0), block.model("sender")
     shape = located.shapes.get(sender)
     if shape is not None and layer > shape.layers:
         loaded.fail(
@@ -50,7 +91,7 @@ def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _pair(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """What one model keeps inside means something to itself, or to one of its own shape, alone."""
-    sender, receiver = block.experiment.sender, block.experiment.receiver
+    sender, receiver = block.model("sender"), block.model("receiver")
     pair = block.arm.pair
     if pair == "any" or located.models[sender] == located.models[receiver]:
         return
@@ -95,7 +136,7 @@ def message_bytes(block: Block, loaded: LoadedSpec, located: Located) -> int | N
         return capped
     shapes: dict[Role, Shape] = {}
     for role in ROLES:
-        shape = located.shapes.get(getattr(block.experiment, role))
+        shape = located.shapes.get(block.model(role))
         if shape is None:
             return None
         shapes[role] = shape

@@ -159,6 +159,9 @@ class Experiment(Frozen):
     settings: dict[str, dict[str, Any]] = {}
     """Each arm's own table, by arm name; in TOML it stands directly in the experiment."""
     sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2)]] = {}
+    controls: Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(distinct)] = ()
+    """Cells beside each arm's own, in which one thing is changed (`lwspec/engine/controls.py`).
+    An arm of the regime "reference" hands nothing over and has its own cell alone."""
     latency: Latency | None = None
     """Given, the cells are timed on test rows, and not scored."""
     group: Name | None = None

@@ -66,6 +66,7 @@ def write_record(
     job = attempt.job
     evidence = read_json(attempt.path / "started.json")["evidence"]
     fit = attempt.input("fit").job().settings if "fit" in job.inputs else {}
+    control = {"control": job.settings["control"]} if "control" in job.settings else {}
     path = attempt.path / "evaluation.json"
     write_json(
         path,
@@ -79,6 +80,7 @@ def write_record(
             "labels": job.settings["task"].get("labels"),
             "split": job.settings.get("split", "test"),
             "seed": fit.get("seed", job.settings.get("seed")),
+            **control,
             "checkpoint": checkpoint,
             "metrics": metrics,
             "n": n,

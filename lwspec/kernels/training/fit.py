@@ -13,6 +13,7 @@ from lwspec.kernels.data.items import Items, open_items, open_training_items
 from lwspec.kernels.measuring.score import score, validation_metrics
 from lwspec.kernels.setup import for_task, open_setup
 from lwspec.kernels.training.checkpoint import save_weights
+from lwspec.kernels.training.permuted import permuted_answers
 from lwspec.kernels.training.receiver_pass import Steps
 from lwspec.kernels.training.tasks import TrainingTask, in_common
 from lwspec.kernels.training.trainer import Trainer
@@ -24,6 +25,8 @@ def fit(attempt: Attempt, device: torch.device) -> Steps:
     for part in parts:
         check_unseen(part, ("validation", "test"), parts)
     train = [open_training_items(part) for part in parts]
+    if attempt.job.settings.get("permuted_labels"):
+        train = [permuted_answers(rows, attempt.job.settings.get("seed", 0)) for rows in train]
     validation = [open_items(part, "validation") for part in parts]
     arm, setup = open_setup(attempt, train[0].sender_width, device)
     if arm.solve is not None:
