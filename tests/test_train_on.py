@@ -192,6 +192,7 @@ def test_the_price_counts_the_rows_of_all_tasks() -> None:
 
     both = priced({**settings, "other_tasks": [{"task": task}]}, "a", "b")
     assert both == pytest.approx(priced(settings, "c"))
+    assert both == pytest.approx(4 * 1e6 * 48 * 10)  # each way through a million weights
 
 
 REFUSED = {
