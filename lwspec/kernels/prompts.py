@@ -28,6 +28,12 @@ def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
     return [setup.sender.encode(prompt, most) for prompt in filled]
 
 
+def query_ids(setup: Setup, seen: Seen) -> list[int]:
+    """The query's tokens, without that of the beginning."""
+    assert setup.reader is not None
+    return setup.reader.encode(seen.fill(setup.task["query"]))[len(setup.reader.bos) :]
+
+
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:
     """The task's prompt `field` around the context or another text, cut to its last tokens."""
     assert setup.reader is not None
@@ -45,8 +51,7 @@ def soft_prompt(
 ) -> Prompt:
     """The query and the soft tokens [soft_tokens, receiver_width] in their layout."""
     assert setup.reader is not None
-    start = setup.reader.bos
-    query = setup.reader.encode(seen.fill(setup.task["query"]))[len(start) :]
+    start, query = setup.reader.bos, query_ids(setup, seen)
     parts: list[Any] = [query, message] if layout == "query_message" else [message, query]
     parts = {"first": [start, *parts], "none": parts, "answer": [*parts, start]}[bos]
     return [part for part in parts if len(part)]
