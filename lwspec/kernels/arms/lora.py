@@ -36,34 +36,10 @@ def build(setup: Setup) -> nn.Module:
 
     Raises ModelError where the receiver has no layer of a target's name.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-    from torch import nn
-
-    from lwspec.errors import ModelError
+    from lwspec.kernels.models.adapters import add_adapters
 
     assert setup.reader is not None
-    settings: Settings = setup.settings
-    setup.reader.frozen = False
-    model = setup.reader.model
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=[*settings.targets]
-    )
-    try:
-        inject_adapter_in_model(config, model)
-    except ValueError as error:
-        raise ModelError(
-            f"no adapter fits the receiver: {error}",
-            remedy="set lora.targets to names of its linear layers",
-        ) from None
-    adapters = {
-        name.replace(".", "/"): parameter
-        for name, parameter in model.named_parameters()
-        if "lora_" in name
-    }
-    for parameter in adapters.values():
-        parameter.data = parameter.data.float()
-        parameter.requires_grad_(True)
-    return nn.ParameterDict(adapters)
+    return add_adapters(setup.reader, "lora", setup.settings)
 
 
 def present(setup: Setup, message: None, seen: Seen) -> Prompt:

@@ -54,6 +54,17 @@ def pooled_states(reader: Reader, prompts: Sequence[Prompt], pooling: str) -> li
     return list(pooled_BDW)
 
 
+def last_states(reader: Reader, prompts: Sequence[Prompt], tokens: int) -> Tensor:
+    """The last layer's states of each prompt's last tokens, so many: [B, tokens, W].
+
+    Gradients reach what the prompts hold of tensors; call it without where none are wanted.
+    """
+    padded = reader.pad(prompts)
+    with injecting(reader.model, padded.injected):
+        states: Tensor = _base(reader.model)(**_arguments(reader, padded)).last_hidden_state
+    return states[:, -tokens:]
+
+
 def _arguments(reader: Reader, padded: Padded) -> dict[str, Any]:
     return {
         "inputs_embeds": padded.embeds,

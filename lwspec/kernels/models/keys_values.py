@@ -6,6 +6,7 @@ Shapes: B rows, T tokens, D layers, H key heads, W head width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,14 +18,18 @@ from lwspec.kernels.models.injected import injecting
 from lwspec.kernels.models.reader import Reader
 
 
-def keys_values(reader: Reader, prompts: Sequence[Prompt]) -> list[Tensor]:
+def keys_values(reader: Reader, prompts: Sequence[Prompt], ends: int | None = None) -> list[Tensor]:
     """What each layer keeps of the tokens that are read of each prompt: [D, 2, H, T, W].
 
+    Positions count from each prompt's beginning, or so that `ends` is the one after its last token.
     Gradients reach what the prompts hold of tensors; call it without where none are wanted.
     Raises ModelError for models whose layers keep something else.
     """
     refuse_other_states(reader)
     padded, cache = reader.pad(prompts), DynamicCache()
+    if ends is not None:
+        shifted = padded.positions + ends - padded.next_positions
+        padded = replace(padded, positions=shifted)
     with injecting(reader.model, padded.injected):
         reader.model(
             inputs_embeds=padded.embeds,

@@ -106,7 +106,10 @@ class Learner:
                 roots, gradients = [made, beside], [gradient, torch.ones_like(beside)]
         made_of = torch.autograd.grad(roots, self.parameters, gradients, allow_unused=True)
         for parameter, its in zip(self.parameters, made_of, strict=True):
-            parameter.grad = its
+            if parameter.grad is None:
+                parameter.grad = its
+            elif its is not None:  # the receiver's own pass used it too
+                parameter.grad += its
         self._step()
 
     def _step(self) -> None:
