@@ -64,6 +64,8 @@ class ArmDeclaration:
     """The setting that holds M, its message's length in tokens; None where none is stated."""
     soft: bool = False
     """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
+    fixed_bytes: int | None = None
+    """The bytes of each of its messages, where neither text nor a precision decides them."""
     generates: bool = True
     """Whether it can answer with free text; otherwise classification tasks alone."""
     trained: bool = False

@@ -89,7 +89,7 @@ def message_bytes(block: Block, loaded: LoadedSpec, located: Located) -> int | N
     arm, settings = block.arm, block.resolved.settings
     if not arm.soft:
         capped: int | None = getattr(settings, "max_bytes", None)
-        return capped
+        return capped if arm.fixed_bytes is None else arm.fixed_bytes
     shapes: dict[Role, Shape] = {}
     for role in ROLES:
         shape = located.shapes.get(getattr(block.experiment, role))
