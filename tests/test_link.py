@@ -12,7 +12,7 @@ from torch.nn import functional
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
-from lwspec.kernels.link import PENALTY, shared_pieces
+from lwspec.kernels.link import shared_pieces
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.pool import stretches
 from lwspec.kernels.models.reader import Reader
@@ -61,7 +61,7 @@ def test_it_begins_as_the_regression_over_shared_pieces(pair: tuple[Reader, Read
     assert shared_pieces(sender, receiver) == list(texts.items())
     x = torch.cat([hidden_states(sender, [[[*sender.bos, t]]], 2)[0][-1:] for t in texts])
     y = receiver.embedding.weight[list(texts.values())]
-    weights, offset = ridge(x, y, PENALTY)
+    weights, offset = ridge(x, y)
     module = LINK.build(setup_of(pair))
     h = torch.randn(4, 3, sender.width)
     with torch.no_grad():

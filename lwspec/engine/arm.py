@@ -43,6 +43,11 @@ def no_parameters(settings: Any, sender_width: int, receiver_width: int) -> int:
     return 0
 
 
+def no_passes(settings: Any) -> int:
+    """For arms that are not solved from what a model makes of the training texts in their fit."""
+    return 0
+
+
 @dataclass(frozen=True)
 class ArmDeclaration:
     """One way for the receiver to get what the sender read, as the planner sees it."""
@@ -71,6 +76,9 @@ class ArmDeclaration:
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""
+    passes: Callable[[Any], int] = no_passes
+    """Of what is solved in one step: how often its fit has its reader read all training texts,
+    from its settings and counted in forward passes; for the price."""
     own: tuple[Role, ...] = ()
     """The models into which it puts weights of its own, and which nothing else can share then."""
     pair: Literal["any", "same_shape", "same_model"] = "any"

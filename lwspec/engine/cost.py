@@ -137,7 +137,7 @@ def _of_outputs(
         return _scoring(job, arm, facts, min(job.settings["rows"] or rows, rows))
     validation = _scoring(job, arm, facts, VALIDATION_ROWS)
     if not arm.epochs:
-        return solving + validation
+        return solving + validation + _reading(job, arm, facts)
     return (training_work(job, arm, facts) + validation).times(len(outputs))
 
 
@@ -167,6 +167,22 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     )
     stored = 8 * weights  # weights and a checkpoint of weights and two moments, once an epoch
     return (passed + own).times(steps) + Work(disk_bytes=2 * stored)
+
+
+def _reading(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
+    """The passes over the training texts of a fit that is solved in one step."""
+    passes = arm.passes(arm.settings.model_validate(job.settings["arm_settings"]))
+    if not passes:
+        return Work()
+    reader, rows = _reader(job, arm, facts), _train_rows(job, facts)
+    batches = ceil(rows / _at_once(job, arm, facts, READ_CHARS))
+    tokens = _prompt_tokens(job.settings["task"]["max_prompt_tokens"], job, facts)
+    once = Work(
+        frozen_flop=2 * reader.parameters * rows * tokens,
+        moved_bytes=2 * reader.parameters * batches,
+        blocks=reader.layers * batches,
+    )
+    return once.times(passes)
 
 
 def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:

@@ -34,15 +34,16 @@ def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 
 def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
-    """The sender must have the layer that is read."""
-    layer, sender = getattr(block.resolved.settings, "layer", 0), block.experiment.sender
-    shape = located.shapes.get(sender)
-    if shape is not None and layer > shape.layers:
-        loaded.fail(
-            (*_place(block, loaded), block.arm.name),
-            f"layer {layer} is asked for; the sender {sender!r} has {shape.layers}",
-            to_do=f"set layer to at most {shape.layers}",
-        )
+    """The sender must have the layer that is read, the receiver a block after the one changed."""
+    for key, role, beyond in (("layer", "sender", 0), ("into", "receiver", 1)):
+        layer, model = getattr(block.resolved.settings, key, 0), getattr(block.experiment, role)
+        shape = located.shapes.get(model)
+        if shape is not None and layer > shape.layers - beyond:
+            loaded.fail(
+                (*_place(block, loaded), block.arm.name),
+                f"{key} {layer} is asked for; the {role} {model!r} has {shape.layers} layers",
+                to_do=f"set {key} to at most {shape.layers - beyond}",
+            )
 
 
 def _pair(block: Block, loaded: LoadedSpec, located: Located) -> None:

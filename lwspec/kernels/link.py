@@ -18,8 +18,6 @@ from lwspec.kernels.ridge import ridge
 
 MOST_ANCHORS = 4096
 ANCHORS_AT_ONCE = 256
-PENALTY = 0.01
-"""Of the ridge regression, relative to the scale of the sender's states."""
 
 
 class Link(nn.Module):
@@ -80,4 +78,4 @@ def initial_map(sender: Reader, receiver: Reader, layer: int, fewest: int) -> tu
         for row in hidden_states(sender, part, layer)
     ]  # fmt: skip
     embedded_NR = receiver.embed([theirs for _, theirs in pieces])
-    return ridge(torch.stack(states), embedded_NR.to(sender.device), PENALTY)
+    return ridge(torch.stack(states), embedded_NR.to(sender.device))

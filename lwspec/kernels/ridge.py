@@ -8,8 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+PENALTY = 0.01
+"""Relative to the scale of the states that are mapped."""
 
-def ridge(x_NS: Tensor, y_NR: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+
+def ridge(x_NS: Tensor, y_NR: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
     """The map [R, S] and offset [R] of y from x, in float32.
 
     Minimises |y - x map' - offset|^2 + p |map|^2 over the rows, where p is `penalty` times the
