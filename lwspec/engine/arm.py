@@ -92,6 +92,11 @@ class ArmDeclaration:
     parameters: Callable[[Any, int, int], int] = no_parameters
     """How many parameters it trains, from its settings and both models' widths: for the price."""
 
+    file: str | None = None
+    """Where an arm of a spec's `arm_files` stands, and its content's hash: part of its jobs' ids,
+    where an arm of lwspec's own has its version."""
+    sha256: str | None = None
+
     def message_tokens(self, settings: Frozen) -> int:
         """How many tokens of the receiver's context its message takes; 0 where none is stated."""
         return int(getattr(settings, self.tokens)) if self.tokens else 0

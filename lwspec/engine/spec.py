@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
-from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, file_stem
+from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, distinct, file_stem
 from lwspec.engine.retry import Retries
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
@@ -173,6 +173,8 @@ class Spec(Frozen):
     retries: Retries = Retries()
     cluster: dict[Name, Cluster] = {}
     """SLURM clusters to submit to, by name; a user's own file may hold more."""
+    arm_files: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(distinct)] = ()
+    """Python files, relative to the spec, that each define an arm of one's own (docs/arms.md)."""
     models: dict[Name, Model]
     tasks: dict[Name, Task]
     experiment: Annotated[tuple[Experiment, ...], Field(strict=False, min_length=1)]
