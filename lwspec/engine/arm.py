@@ -43,6 +43,11 @@ def no_parameters(settings: Any, sender_width: int, receiver_width: int) -> int:
     return 0
 
 
+def no_separation(settings: Any) -> float:
+    """For arms that are not taught how answers change with another row's message."""
+    return 0.0
+
+
 def no_passes(settings: Any) -> int:
     """For arms that are not solved from what a model makes of the training texts in their fit."""
     return 0
@@ -76,6 +81,9 @@ class ArmDeclaration:
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""
+    separation: Callable[[Any], float] = no_separation
+    """How much its loss rewards answers that differ between a row's own message and that of
+    another: the weight of their Jensen-Shannon divergence, from its settings."""
     passes: Callable[[Any], int] = no_passes
     """Of what is solved in one step: how often its fit has its reader read all training texts,
     from its settings and counted in forward passes; for the price."""

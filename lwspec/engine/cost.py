@@ -149,14 +149,15 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     share = facts.together.get(job.alike, 1)
     tokens = _read_tokens(job, arm, facts)
     launched = not (job.compiled and job.gpus) or bool(arm.own)
+    parsed = arm.settings.model_validate(job.settings["arm_settings"])
+    read_as = 2 if arm.separation(parsed) else 1  # with its own message, and with another's
     passed = Work(
-        frozen_flop=4 * reader.parameters * batch * tokens,
+        frozen_flop=4 * reader.parameters * batch * tokens * read_as,
         moved_bytes=2 * 2 * reader.parameters / share,
         blocks=3 * reader.layers / share if launched else 0.0,
     )
     if job.settings.get("teacher"):
         passed += Work(frozen_flop=2 * reader.parameters * batch * TEXT_TOKENS)
-    parsed = arm.settings.model_validate(job.settings["arm_settings"])
     sender = _sender_shape(job, facts)
     weights = arm.parameters(parsed, sender.width, reader.width)
     read = TEXT_TOKENS / 8 if "states" in job.inputs else 0  # by its cross-attention's keys, values

@@ -34,7 +34,7 @@ from lwspec.kernels.training.checkpoint import (
     save_weights,
 )
 from lwspec.kernels.training.learner import Learner
-from lwspec.kernels.training.loss import Counts, supervised
+from lwspec.kernels.training.loss import Counts, partners, supervised
 from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
 
 LOG_EVERY_STEPS = 10
@@ -59,6 +59,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(self.train.rows) / self.settings["batch_size"])
         self.epochs = len(self.attempt.job.outputs)
         self.rows_at_once: int = self.settings["batch_size"]
+        self.separation = self.arm.declaration.separation(self.setup.settings)
         # Where the losses are, so that nobody waits for them.
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.learner.device)
 
@@ -122,6 +123,8 @@ class Trainer:
             self._teacher(rows),
             self.learner.leaves(),
             self.rows_at_once,
+            self._mismatched(rows, messages),
+            self.separation,
         )
         if told.rows_at_once < self.rows_at_once:
             self.rows_at_once = told.rows_at_once
@@ -141,6 +144,13 @@ class Trainer:
             return None
         setup = replace(self.setup, task=task)
         return [text_prompt(setup, "receiver_prompt", Seen(r.context, r.fields)) for r in rows]
+
+    def _mismatched(self, rows: Sequence[Row], messages: Sequence[Any]) -> list[Prompt] | None:
+        """Prompts with the message of a row with another target, where the arm is taught by it."""
+        if not self.separation:
+            return None
+        others = [messages[other] for other in partners([row.target for row in rows])]
+        return present_all(self.arm, self.setup, others, rows)
 
     def _rate(self, step: int) -> float:
         """The learning rate's factor: linear warm-up, then constant or a cosine to zero."""
