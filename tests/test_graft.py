@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import WORDS, Project
+from grafted import said_with
 from torch import Tensor
 
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.models.answering import answer
-from lwspec.kernels.models.blocks import blocks_of
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.ridge import ridge
@@ -52,25 +51,6 @@ def scores(reader: Reader, prompt: Any) -> Tensor:
     return answer(reader, [prompt], LABELS).label_logprobs
 
 
-def with_states(
-    reader: Reader, prompt: list[int], layer: int, change: Callable[[Tensor], None], next_token: int
-) -> Tensor:
-    """Log-probability of a token after a prompt whose states were changed by a plain hook."""
-
-    def hook(module: Any, args: Any, kwargs: Any) -> Any:
-        states = (args[0] if args else kwargs["hidden_states"]).clone()
-        change(states)
-        return (
-            ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
-        )
-
-    handle = blocks_of(reader.model)[layer].register_forward_pre_hook(hook, with_kwargs=True)
-    with torch.no_grad():
-        logits = reader.model(torch.tensor([prompt])).logits[0, -1]
-    handle.remove()
-    return logits.log_softmax(-1)[next_token]
-
-
 def test_the_map_is_fitted_to_the_receiver_that_reads_the_text(reader: Reader) -> None:
     setup, batch = setup_of(reader), texts(60)
     solved = GRAFT.solve(setup, batch, [0] * 60, 3)
@@ -94,7 +74,7 @@ def test_a_state_replaces_that_of_the_querys_last_token(reader: Reader) -> None:
         def replaced(states: Tensor, share: float = share) -> None:
             states[0, -1] = (1 - share) * states[0, -1] + share * sent[0]
 
-        torch.testing.assert_close(said, with_states(reader, query, 1, replaced, 5))
+        torch.testing.assert_close(said, said_with(reader, query, {1: replaced}, 5))
 
 
 def test_nothing_of_it_taken_and_nothing_sent_are_the_receiver_alone(reader: Reader) -> None:

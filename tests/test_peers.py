@@ -10,17 +10,18 @@ from conftest import Project
 EXPERIMENT = """
 [[experiment]]
 name = "peers"
-arms = ["link", "graft", "interlat"]
+arms = ["link", "graft", "interlat", "vector_translation"]
 link = { layer = 2, tokens = 2, anchors = 90 }
 graft = { layer = 2, into = 1 }
 interlat = { layer = 2, tokens = 2 }
+vector_translation = { layer = 2 }
 train = { samples = 48, epochs = 1, batch_size = 8, distillation = 2.0 }
 evaluate = { max_bytes = 96, precision = "bfloat16" }
 seeds = [3, 4]
 
 [[table]]"""
 
-BYTES = {"link": 2 * 24 * 2, "graft": 24 * 2, "interlat": 2 * 24 * 2}
+BYTES = {"link": 2 * 24 * 2, "graft": 24 * 2, "interlat": 2 * 24 * 2, "vector_translation": 24 * 2}
 
 
 def records(project: Project) -> dict[str, list[dict[str, Any]]]:
