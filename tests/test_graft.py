@@ -91,6 +91,8 @@ def test_nothing_of_it_taken_and_nothing_sent_are_the_receiver_alone(reader: Rea
 def test_the_mapped_state_is_all_that_crosses(reader: Reader) -> None:
     setup, batch = setup_of(reader), texts(60)
     solved = GRAFT.solve(setup, batch, [0] * 60, 3)
+    count = sum(weight.numel() for weight in solved.weights.values())
+    assert GRAFT.declaration.parameters(setup.settings, 32, reader.width) == count
     sent = GRAFT.messages(replace(setup, weights=solved.weights), batch)
     assert {row.shape for row in sent} == {torch.Size([1, reader.width])}
     one = solved.weights["map"] @ batch.pooled[7] + solved.weights["offset"]

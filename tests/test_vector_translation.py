@@ -115,6 +115,9 @@ def test_messages_are_translated_states_and_the_seed_decides(reader: Reader) -> 
         solved = TRANSLATION.solve(setup, batch, [0] * 40, 3)
         assert set(solved.metrics) == {"cosine", "cosine_back"}
         rows = TRANSLATION.messages(replace(setup, weights=solved.weights), batch)
+        count = sum(weight.numel() for weight in solved.weights.values())
+        declared = TRANSLATION.declaration
+        assert declared.parameters(setup.settings, 20, reader.width) == count
         made.append(torch.cat(list(rows)))
     assert made[0].shape == (40, reader.width)
     assert torch.equal(made[0], made[1])

@@ -85,7 +85,7 @@ class ArmDeclaration:
     """How much its loss rewards answers that differ between a row's own message and that of
     another: the weight of their Jensen-Shannon divergence, from its settings."""
     passes: Callable[[Any], int] = no_passes
-    """Of what is solved in one step: how often its fit has its reader read all training texts,
+    """Of what is solved in one step: how often its fit has a frozen model read all training texts,
     from its settings and counted in forward passes; for the price."""
     own: tuple[Role, ...] = ()
     """The models into which it puts weights of its own, and which nothing else can share then."""

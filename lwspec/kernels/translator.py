@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-INNER = 512
+from lwspec.kernels.arms.vector_translation import INNER
+
 HEADS = 8
 EPOCHS = 50
 BATCH = 64

@@ -49,6 +49,11 @@ def vectors(settings: Settings, shapes: Mapping[Role, Shape], tokens: int) -> tu
     return 1, shapes["receiver"].width
 
 
+def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
+    """The map and its offset."""
+    return (sender_width + 1) * receiver_width
+
+
 def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
     """The map [receiver_width, sender_width] and its offset, and the cosine that it reaches."""
     from torch.nn import functional
@@ -91,6 +96,7 @@ ARM = Arm(
         soft=True,
         trained=True,
         passes=lambda settings: 1,
+        parameters=parameters,
     ),
     solve=solve,
     message=message,

@@ -28,6 +28,8 @@ from lwspec.kernels.message import Graft, Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
+INNER = 512
+"""The translators' own width."""
 LAST = 3
 """Blocks before which, and tokens into whose states, the translated state is blended."""
 
@@ -51,6 +53,13 @@ def needs(settings: Settings) -> tuple[Need, ...]:
 def vectors(settings: Settings, shapes: Mapping[Role, Shape], tokens: int) -> tuple[int, int]:
     """One state of the receiver's width."""
     return 1, shapes["receiver"].width
+
+
+def parameters(settings: Settings, sender_width: int, receiver_width: int) -> int:
+    """Both translators, and the means and standard deviations of what they are given."""
+    widths = sender_width + receiver_width
+    each = (widths + 1) * INNER + 4 * INNER * INNER + 4 * INNER
+    return 2 * each + widths + 2 * widths
 
 
 def blended(setup: Setup) -> range:
@@ -105,6 +114,7 @@ ARM = Arm(
         soft=True,
         trained=True,
         passes=lambda settings: 1,
+        parameters=parameters,
         seeded=True,
     ),
     solve=solve,
