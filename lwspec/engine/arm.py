@@ -43,6 +43,16 @@ def no_parameters(settings: Any, sender_width: int, receiver_width: int) -> int:
     return 0
 
 
+def no_separation(settings: Any) -> float:
+    """For arms that are not taught how answers change with another row's message."""
+    return 0.0
+
+
+def no_passes(settings: Any) -> int:
+    """For arms that are not solved from what a model makes of the training texts in their fit."""
+    return 0
+
+
 @dataclass(frozen=True)
 class ArmDeclaration:
     """One way for the receiver to get what the sender read, as the planner sees it."""
@@ -64,11 +74,19 @@ class ArmDeclaration:
     """The setting that holds M, its message's length in tokens; None where none is stated."""
     soft: bool = False
     """Whether its message is soft tokens, which are serialised at the evaluation's precision."""
+    fixed_bytes: int | None = None
+    """The bytes of each of its messages, where neither text nor a precision decides them."""
     generates: bool = True
     """Whether it can answer with free text; otherwise classification tasks alone."""
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""
+    separation: Callable[[Any], float] = no_separation
+    """How much its loss rewards answers that differ between a row's own message and that of
+    another: the weight of their Jensen-Shannon divergence, from its settings."""
+    passes: Callable[[Any], int] = no_passes
+    """Of what is solved in one step: how often its fit has a frozen model read all training texts,
+    from its settings and counted in forward passes; for the price."""
     own: tuple[Role, ...] = ()
     """The models into which it puts weights of its own, and which nothing else can share then."""
     pair: Literal["any", "same_shape", "same_model"] = "any"

@@ -137,7 +137,7 @@ def _of_outputs(
         return _scoring(job, arm, facts, min(job.settings["rows"] or rows, rows))
     validation = sum((_scoring(p, arm, facts, VALIDATION_ROWS) for p in job.parts), Work())
     if not arm.epochs:
-        return solving + validation
+        return solving + validation + _reading(job, arm, facts)
     return (training_work(job, arm, facts) + validation).times(len(outputs))
 
 
@@ -165,14 +165,15 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
     batch: int = train["batch_size"]
     tokens = _read_tokens(job, arm, facts)
     launched = not (job.compiled and job.gpus) or bool(arm.own)
+    parsed = arm.settings.model_validate(job.settings["arm_settings"])
+    read_as = 2 if arm.separation(parsed) else 1  # with its own message, and with another's
     passed = Work(
-        frozen_flop=4 * reader.parameters * batch * tokens,
+        frozen_flop=4 * reader.parameters * batch * tokens * read_as,
         moved_bytes=2 * 2 * reader.parameters / share,
         blocks=3 * reader.layers / share if launched else 0.0,
     )
     if job.settings.get("teacher"):
         passed += Work(frozen_flop=2 * reader.parameters * batch * TEXT_TOKENS)
-    parsed = arm.settings.model_validate(job.settings["arm_settings"])
     weights = _weights(job, arm, facts)
     read = TEXT_TOKENS / 8 if "states" in job.inputs else 0  # by its cross-attention's keys, values
     own = Work(
@@ -181,6 +182,22 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
         blocks=6.0 if launched else 0.0,
     )
     return passed + own
+
+
+def _reading(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
+    """The passes over the training texts of a fit that is solved in one step."""
+    passes = arm.passes(arm.settings.model_validate(job.settings["arm_settings"]))
+    if not passes:
+        return Work()
+    reader, rows = _reader(job, arm, facts), _train_rows(job, facts)
+    batches = ceil(rows / _at_once(job, arm, facts, READ_CHARS))
+    tokens = _prompt_tokens(job.settings["task"]["max_prompt_tokens"], job, facts)
+    once = Work(
+        frozen_flop=2 * reader.parameters * rows * tokens,
+        moved_bytes=2 * reader.parameters * batches,
+        blocks=reader.layers * batches,
+    )
+    return once.times(passes)
 
 
 def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:

@@ -78,15 +78,17 @@ def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 
 def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
-    """The sender must have the layer that is read."""
-    layer, sender = getattr(block.resolved.settings, "layer", 0), block.model("sender")
-    shape = located.shapes.get(sender)
-    if shape is not None and layer > shape.layers:
-        loaded.fail(
-            (*_place(block, loaded), block.arm.name),
-            f"layer {layer} is asked for; the sender {sender!r} has {shape.layers}",
-            to_do=f"set layer to at most {shape.layers}",
-        )
+    """The sender must have the layer that is read, the receiver a block after the one changed."""
+    roles: tuple[tuple[str, Role, int], ...] = (("layer", "sender", 0), ("into", "receiver", 1))
+    for key, role, beyond in roles:
+        layer, model = getattr(block.resolved.settings, key, 0), block.model(role)
+        shape = located.shapes.get(model)
+        if shape is not None and layer > shape.layers - beyond:
+            loaded.fail(
+                (*_place(block, loaded), block.arm.name),
+                f"{key} {layer} is asked for; the {role} {model!r} has {shape.layers} layers",
+                to_do=f"set {key} to at most {shape.layers - beyond}",
+            )
 
 
 def _pair(block: Block, loaded: LoadedSpec, located: Located) -> None:
@@ -133,7 +135,7 @@ def message_bytes(block: Block, loaded: LoadedSpec, located: Located) -> int | N
     arm, settings = block.arm, block.resolved.settings
     if not arm.soft:
         capped: int | None = getattr(settings, "max_bytes", None)
-        return capped
+        return capped if arm.fixed_bytes is None else arm.fixed_bytes
     shapes: dict[Role, Shape] = {}
     for role in ROLES:
         shape = located.shapes.get(block.model(role))

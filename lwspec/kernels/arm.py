@@ -85,7 +85,11 @@ class Arm:
     loss: Callable[[Setup, Message], Tensor] | None = None
     """A term beside the answer's cross-entropy."""
     solve: Callable[[Setup, Batch, Sequence[int], int], Solved] | None = None
-    """Fit in one step from all training rows, their labels and the number of labels."""
+    """Fit in one step from all training rows, their labels and the number of labels; of an arm
+    that also builds a module, the module's weights."""
+    verdict: Callable[[Setup, Any], int | None] | None = None
+    """The label that a message names outright, which is then what is answered; None where the
+    reader answers."""
     predict: Callable[[Setup, Batch], Tensor] | None = None
     """Log-probabilities [rows, labels] without any reader."""
 

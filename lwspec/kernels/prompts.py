@@ -36,12 +36,6 @@ def query_ids(setup: Setup, seen: Seen) -> list[int]:
     return setup.reader.encode(seen.fill(setup.task["query"]))[len(setup.reader.bos) :]
 
 
-def query_ids(setup: Setup, seen: Seen) -> list[int]:
-    """The query's tokens, without that of the beginning."""
-    assert setup.reader is not None
-    return setup.reader.encode(seen.fill(setup.task["query"]))[len(setup.reader.bos) :]
-
-
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:
     """The task's prompt `field` around the context or another text, cut to its last tokens."""
     assert setup.reader is not None

@@ -52,7 +52,7 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     if scarcest < settings.folds:
         raise DataError(
             f"{settings.folds} folds need as many rows of each label; one has {scarcest}",
-            remedy="set linear_probe.folds lower, or samples higher",
+            remedy="set `folds` lower, or samples higher",
         )
     assert batch.pooled is not None
     features = batch.pooled.double().numpy()

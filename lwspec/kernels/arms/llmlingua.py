@@ -14,13 +14,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.fields import Frozen, Positive
+from lwspec.engine.fields import Positive
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.capped import Capped
 from lwspec.kernels.prompts import present_text
 
 
-class Settings(Frozen):
+class Settings(Capped):
     """What a spec may set in `llmlingua = { ... }`."""
 
     model: Annotated[str, Field(pattern=r"^[\w-]+/[\w.-]+$")] = (
@@ -59,10 +60,12 @@ def message(setup: Setup, batch: Batch) -> Sequence[str]:
     assert setup.reader is not None
     settings: Settings = setup.settings
     made = compressor(settings.model, str(setup.reader.device))
-    return [
-        str(made.compress_prompt([text], target_token=settings.tokens)["compressed_prompt"])
-        for text in batch.contexts
-    ]
+    return settings.cut(
+        [
+            str(made.compress_prompt([text], target_token=settings.tokens)["compressed_prompt"])
+            for text in batch.contexts
+        ]
+    )
 
 
 ARM = Arm(

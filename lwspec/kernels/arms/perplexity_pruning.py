@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lwspec.engine.arm import ArmDeclaration, Need
-from lwspec.engine.fields import Frozen, Positive
+from lwspec.engine.fields import Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.capped import Capped
 from lwspec.kernels.prompts import present_text
 
 
-class Settings(Frozen):
+class Settings(Capped):
     """What a spec may set in `perplexity_pruning = { ... }`."""
 
     tokens: Positive = 8
@@ -28,8 +29,9 @@ def needs(settings: Settings) -> tuple[Need, ...]:
 
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
     """The kept tokens as text."""
+    settings: Settings = setup.settings
     assert batch.texts is not None
-    return batch.texts
+    return settings.cut(batch.texts)
 
 
 ARM = Arm(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lwspec.engine.arm import ArmDeclaration, Need
-from lwspec.engine.fields import Frozen, Positive
+from lwspec.engine.fields import Positive
 from lwspec.engine.fields import Prompt as TextPrompt
 from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.capped import Capped
 from lwspec.kernels.prompts import present_text
 
 
-class Settings(Frozen):
+class Settings(Capped):
     """What a spec may set in `text_relay = { ... }`."""
 
     prompt: TextPrompt
@@ -27,8 +28,9 @@ def needs(settings: Settings) -> tuple[Need, ...]:
 
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
     """The sender's text."""
+    settings: Settings = setup.settings
     assert batch.texts is not None
-    return batch.texts
+    return settings.cut(batch.texts)
 
 
 ARM = Arm(

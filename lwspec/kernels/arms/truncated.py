@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.fields import Frozen, Positive
+from lwspec.engine.fields import Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.capped import Capped
 from lwspec.kernels.prompts import present_text
 
 
-class Settings(Frozen):
+class Settings(Capped):
     """What a spec may set in `truncated = { ... }`."""
 
     tokens: Positive = 8
@@ -19,7 +20,8 @@ class Settings(Frozen):
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
     """The text of the first tokens."""
     assert setup.reader is not None
-    return [setup.reader.first_tokens(text, setup.settings.tokens) for text in batch.contexts]
+    settings: Settings = setup.settings
+    return settings.cut([setup.reader.first_tokens(t, settings.tokens) for t in batch.contexts])
 
 
 ARM = Arm(

@@ -7,8 +7,9 @@ compared with its target.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -155,7 +156,25 @@ def _ask(
     answers = answer(setup.reader, prompts, label_ids, most)
     written: Sequence[str | None] = answers.written or [None] * len(indices)
     logprobs, firsts = answers.label_logprobs.tolist(), answers.first_token.tolist()
-    return [Said(*row) for row in zip(logprobs, firsts, written, sizes, strict=True)]
+    said = [Said(*row) for row in zip(logprobs, firsts, written, sizes, strict=True)]
+    if arm.verdict is None:
+        return said
+    verdicts = [arm.verdict(setup, message) for message in messages]
+    return [_named(setup, *pair) for pair in zip(said, verdicts, strict=True)]
+
+
+def _named(setup: Setup, said: Said, label: int | None) -> Said:
+    """What is answered where a message names a label outright: that label, with certainty."""
+    if label is None:
+        return said
+    answers = answers_of(setup)
+    name = answers.labels[label]
+    return replace(
+        said,
+        label_logprobs=[0.0 if n == label else -math.inf for n in range(len(answers.labels))],
+        first_token=answers.ids(name)[0],
+        written=None if said.written is None else answers.text(name),
+    )
 
 
 def _messages(arm: Arm, setup: Setup, batch: Batch, precision: str | None) -> Sent:

@@ -1,7 +1,8 @@
 """What crosses from sender to receiver, as bytes: messages are really serialised and measured.
 
 Whole numbers are rounded from each vector (the last dimension) over its own scale, the largest
-magnitude over the largest whole number, which goes along in float16.
+magnitude over the largest whole number, which goes along in float16. What is made of whole numbers
+beforehand, such as a code, is sent as it is at any precision.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def pack(message: Any, precision: str) -> bytes:
     if isinstance(message, str):
         return message.encode()
     numbers: Tensor = message.detach().cpu()
+    if not numbers.is_floating_point():
+        return _bytes(numbers)
     if precision not in LARGEST:
         return _bytes(numbers.to(getattr(torch, precision)))
     rows = numbers.float().reshape(-1, numbers.shape[-1])
@@ -39,6 +42,8 @@ def unpack(data: bytes, like: Any, precision: str) -> Any:
     """The message that `pack` serialised; `like` tells kind and shape."""
     if isinstance(like, str):
         return data.decode()
+    if not like.is_floating_point():
+        return _read(data, like.dtype).view(like.shape).to(like.device)
     if precision not in LARGEST:
         numbers = _read(data, getattr(torch, precision))
         return numbers.view(like.shape).to(like.device, torch.float32)

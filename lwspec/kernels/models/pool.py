@@ -1,8 +1,12 @@
-"""One vector a row from the sender's states, and soft tokens from one vector."""
+"""One vector a row from the sender's states, or a few, and soft tokens from one vector."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def pool(states_BTW: Tensor, pooling: str, mask_BT: Tensor) -> Tensor:
@@ -17,3 +21,13 @@ def repeat_at_rms(vectors: Tensor, tokens: int, rms: float) -> list[Tensor]:
     """Each vector [width] as `tokens` equal soft tokens [tokens, width] of a root mean square."""
     scaled = rms * vectors / (vectors.pow(2).mean(-1, keepdim=True) + 1e-8).sqrt()
     return [row.expand(tokens, -1) for row in scaled]
+
+
+def stretches(states: Sequence[Tensor], count: int) -> Tensor:
+    """Means over `count` equal stretches of each row's states [T, W]: [B, count, W] in float32.
+
+    Where tokens do not divide evenly, neighbours share the one at their border, so that no stretch
+    is ever empty (torch's adaptive average pooling).
+    """
+    rows = [functional.adaptive_avg_pool1d(row.float().T[None], count)[0].T for row in states]
+    return torch.stack(rows)

@@ -56,7 +56,12 @@ def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: I
     attempt.progress(0, 1, "solving")
     torch.manual_seed(attempt.job.settings.get("seed", 0))
     solved = arm.solve(setup, train.everything(), train.labels, len(setup.task.get("labels", ())))
-    scored = score(attempt, arm, replace(setup, weights=solved.weights), validation)
+    setup = replace(setup, weights=solved.weights)
+    if arm.build is not None:
+        module = arm.build(setup).eval()
+        module.load_state_dict(solved.weights)
+        setup = replace(setup, module=module)
+    scored = score(attempt, arm, setup, validation)
     weights = attempt.path / "weights" / "epoch-001.safetensors"
     save_weights(weights, solved.weights)
     attempt.take(

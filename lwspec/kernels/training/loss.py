@@ -6,6 +6,7 @@ adds up to the same loss as in one. Shapes: B rows, T answer tokens, V vocabular
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,36 @@ def distillation_loss(
     divergence_BT = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
     summed = divergence_BT[tokens_BT != IGNORED].sum()
     return temperature**2 * summed / counts.tokens
+
+
+def separation(
+    matched_BTV: Tensor, mismatched_BTV: Tensor, tokens_BT: Tensor, counts: Counts
+) -> Tensor:
+    """Jensen-Shannon divergence, in nats, of answers under a row's own message and another's.
+
+    Over the answers' tokens: a part's share of the batch's mean.
+    """
+    own, other = matched_BTV.log_softmax(-1), mismatched_BTV.log_softmax(-1)
+    middle = torch.logaddexp(own, other) - math.log(2)
+    both = [
+        functional.kl_div(middle, each, reduction="none", log_target=True).sum(-1)
+        for each in (own, other)
+    ]
+    summed = (0.5 * (both[0] + both[1]))[tokens_BT != IGNORED].sum()
+    return summed / counts.tokens
+
+
+def partners(targets: Sequence[str]) -> list[int]:
+    """For each row of a batch the next one, in a circle, that has another target.
+
+    A row that finds none is its own partner: it has nothing to be told apart from.
+    """
+    rows = len(targets)
+    circle = [[(row + step) % rows for step in range(1, rows)] for row in range(rows)]
+    return [
+        next((other for other in others if targets[other] != targets[row]), row)
+        for row, others in enumerate(circle)
+    ]
 
 
 def batch_loss(

@@ -17,7 +17,7 @@ from torch import Tensor
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.training.loss import Counts, batch_loss
+from lwspec.kernels.training.loss import Counts, batch_loss, separation
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,20 @@ class Ask:
     leaves: Sequence[Tensor]
     """Where gradients collect: the messages, and weights that are used in the pass itself."""
     rows_at_once: int
+    mismatched: Sequence[Prompt] | None = None
+    """Prompts with other rows' messages, where answers under them shall differ."""
+    separation: float = 0.0
+    """How much that they differ is worth."""
 
     def part(self, number: int) -> Ask:
         """The rows that go through the receiver together in one round; none after the last."""
         rows = slice(number * self.rows_at_once, (number + 1) * self.rows_at_once)
-        teacher = None if self.teacher is None else self.teacher[rows]
         return replace(
-            self, prompts=self.prompts[rows], answers=self.answers[rows], teacher=teacher
+            self,
+            prompts=self.prompts[rows],
+            answers=self.answers[rows],
+            teacher=None if self.teacher is None else self.teacher[rows],
+            mismatched=None if self.mismatched is None else self.mismatched[rows],
         )
 
 
@@ -127,7 +134,14 @@ def losses(parts: Sequence[Ask]) -> list[tuple[Tensor, Tensor]]:
     assert all(part.reader is reader for part in parts), "one pass is of one receiver"
     prompts = [prompt for part in parts for prompt in part.prompts]
     answers = [answer for part in parts for answer in part.answers]
-    logits_BTV, tokens_BT = answer_logits(reader, prompts, answers)
+    others = [prompt for part in parts for prompt in part.mismatched or ()]
+    assert len(others) in (0, len(prompts)), "fits of one pass are told apart all or none"
+    # In one pass, since a recorded one writes over what it made before.
+    logits_BTV, tokens_BT = answer_logits(
+        reader, [*prompts, *others], answers * (2 if others else 1)
+    )
+    logits_BTV, others_BTV = logits_BTV[: len(prompts)], logits_BTV[len(prompts) :]
+    tokens_BT = tokens_BT[: len(prompts)]
     teachers = [prompt for part in parts for prompt in part.teacher or ()]
     assert len(teachers) in (0, len(prompts)), "fits of one pass distil all or none"
     teacher_BTV = None
@@ -139,7 +153,10 @@ def losses(parts: Sequence[Ask]) -> list[tuple[Tensor, Tensor]]:
         rows = slice(start, start + len(part.answers))
         start = rows.stop
         taught = None if teacher_BTV is None else teacher_BTV[rows]
-        shares.append(
-            batch_loss(logits_BTV[rows], tokens_BT[rows], part.counts, part.train, taught)
-        )
+        own = logits_BTV[rows]
+        whole, plain = batch_loss(own, tokens_BT[rows], part.counts, part.train, taught)
+        if others:
+            apart = separation(own, others_BTV[rows], tokens_BT[rows], part.counts)
+            whole = whole - part.separation * apart
+        shares.append((whole, plain))
     return shares

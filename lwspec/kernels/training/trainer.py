@@ -30,7 +30,7 @@ from lwspec.kernels.training.checkpoint import (
     save_weights,
 )
 from lwspec.kernels.training.learner import Learner
-from lwspec.kernels.training.loss import Counts
+from lwspec.kernels.training.loss import Counts, partners
 from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
 from lwspec.kernels.training.tasks import TrainingTask, by_task, joined, validated
 
@@ -57,6 +57,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self.rows / self.settings["batch_size"])
         self.epochs = len(self.attempt.job.outputs)
         self.rows_at_once: int = self.settings["batch_size"]
+        self.separation = self.arm.declaration.separation(self.setup.settings)
         # Where the losses are, so that nobody waits for them.
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.learner.device)
 
@@ -110,13 +111,17 @@ class Trainer:
         """
         chosen = [(self.tasks[number], own) for number, own in by_task(self.rows_by_task, indices)]
         messages = self.learner.messages(joined([task.batch(own) for task, own in chosen]))
-        prompts, taught, said = list[Prompt](), list[Prompt](), list[Sequence[int]]()
+        prompts, taught, mismatched = list[Prompt](), list[Prompt](), list[Prompt]()
+        said: list[Sequence[int]] = []
         for task, own in chosen:
             rows = [task.train.rows[index] for index in own]
             mine = messages[len(prompts) : len(prompts) + len(rows)]
             prompts += present_all(self.arm, task.setup, mine, rows)
             said += task.answers(rows, self.settings)
             taught += task.taught(rows)
+            if self.separation:  # each row also with the message of one with another target
+                others = [mine[other] for other in partners([row.target for row in rows])]
+                mismatched += present_all(self.arm, task.setup, others, rows)
         assert self.setup.reader is not None
         told = yield Ask(
             self.setup.reader,
@@ -127,6 +132,8 @@ class Trainer:
             taught or None,
             self.learner.leaves(),
             self.rows_at_once,
+            mismatched or None,
+            self.separation,
         )
         if told.rows_at_once < self.rows_at_once:
             self.rows_at_once = told.rows_at_once
