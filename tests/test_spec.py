@@ -172,6 +172,7 @@ def test_a_sweep_that_cannot_run(project: Project, sweep: str, what: str) -> Non
 
 
 def test_a_swept_setting_counts_as_given(project: Project) -> None:
+    project.keep("probe")
     table = "linear_probe = { layer = 1, folds = 2,"
     project.change(table, 'sweep = { "linear_probe.layer" = [1, 2] }\nlinear_probe = { folds = 2,')
     jobs = json.loads(project.run("plan", "small.toml", "--json").stdout)["jobs"]

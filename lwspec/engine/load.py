@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.artefact_checks import check_artefacts
 from lwspec.engine.explain import explain
+from lwspec.engine.fairness import check_fairness
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
 from lwspec.engine.resolve import at_point, points, table_at
 from lwspec.engine.spec import Experiment, Latency, Spec, Train
@@ -51,7 +53,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     for check in (_check_names, _check_arm_tables, _check_sweeps):
         check(loaded, arms)
     check_artefacts(loaded)
-    return loaded
+    return replace(loaded, unequal=check_fairness(loaded, arms))
 
 
 def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
     notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
     notes += _epoch_notes(data, plan)
+    notes += _unequal_notes(data, plan)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
         listed = " or ".join(map(str, passes))
@@ -157,6 +158,16 @@ def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
                 epochs.add(int(count))
     listed = " or ".join(str(count) for count in sorted(epochs))
     return [f"Epochs: {listed}."] if epochs else []
+
+
+def _unequal_notes(data: TableData, plan: Plan) -> list[str]:
+    """What differs between the arms beside what they are, and the spec's reason."""
+    differing = plan.loaded.unequal.get(data.layout.table.name)
+    if not differing:
+        return []
+    reason = str(data.layout.table.unequal).strip()
+    end = "" if reason.endswith((".", "!", "?")) else "."
+    return [f"On unequal terms: {'; '.join(differing)}. Why: {reason}{end}"]
 
 
 def _test_notes(data: TableData) -> list[str]:
