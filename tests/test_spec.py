@@ -228,8 +228,8 @@ def test_a_metric_is_one_that_the_tasks_record(project: Project, metric: str, wh
     project.change('[[table]]\nname = "main"', f'[[table]]\nname = "main"\nmetric = {metric}')
     stderr = project.run("plan", "small.toml", status=2).stderr
     assert what in stderr
-    measured = "accuracy, macro_f1, strict_accuracy, unparsed_rate, message_bytes"
-    assert f"choose among: {measured}\n" in stderr
+    shown = "accuracy, macro_f1, strict_accuracy, unparsed_rate, message_bytes"
+    assert f"choose among: {shown}, recovered_gap, parameters, gpu_seconds\n" in stderr
 
 
 def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:

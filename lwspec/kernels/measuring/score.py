@@ -28,9 +28,6 @@ LOGITS_AT_ONCE = 2**29
 TEXT = "text"
 """The precision of a message that is no tensor."""
 
-DECIDES = {"classification": "accuracy", "generation": "rougeL"}
-"""Kind of task to the validation metric by which the best epoch is chosen."""
-
 
 @dataclass(frozen=True)
 class Scored:
