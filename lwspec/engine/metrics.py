@@ -68,6 +68,7 @@ METRICS: dict[str, Metric] = {
     "rouge1": Metric("ROUGE-1", 100.0, False, "per cent", kinds=_TEXT),
     "rouge2": Metric("ROUGE-2", 100.0, False, "per cent", kinds=_TEXT),
     "rougeL": Metric("ROUGE-L", 100.0, False, "per cent", kinds=_TEXT),
+    "entity_recall": Metric("entity recall", 100.0, False, "per cent", kinds=_TEXT),
     "message_bytes": Metric("bytes", unit="bytes of a message", lower=True),
     "recovered_gap": Metric(
         "recovered gap", 100.0, unit="per cent of the gap", made="held against bounds"

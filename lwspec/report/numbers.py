@@ -191,6 +191,7 @@ def _columns(path: Path, metric: str) -> tuple[tuple[str, ...], NDArray[numpy.fl
         if metric not in file.schema_arrow.names:
             return None
         table = file.read(["item", metric])
+    table = table.filter(table[metric].is_valid())  # some metrics are not defined on every item
     names = _one_of_each(tuple(table["item"].to_pylist()))
     return names, numpy.array(table[metric].to_pylist(), dtype=numpy.float64)
 

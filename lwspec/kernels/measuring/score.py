@@ -33,7 +33,8 @@ TEXT = "text"
 class Scored:
     """What a split scored, and a column of predictions for each thing known of its rows.
 
-    A metric that is a mean over rows has its rows' scores in the column of its name.
+    A metric that is a mean over rows has its rows' scores in the column of its name, None for a row
+    on which it is not defined.
     """
 
     metrics: Mapping[str, float]
@@ -116,12 +117,13 @@ def _ask_all(
 
 def _with(
     scored: Scored,
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float | None]],
     columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Scored:
-    """Add rows' scores, their means, and other columns."""
-    means = {name: mean(rows) for name, rows in scores.items()}
-    return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **scores})
+    """Add rows' scores, their means, and other columns; what is defined on no row is left out."""
+    means = {name: value for name, rows in scores.items() if (value := mean(rows)) is not None}
+    kept = {name: scores[name] for name in means}
+    return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **kept})
 
 
 def _ask(

@@ -143,7 +143,7 @@ def _unit_notes(data: TableData) -> list[str]:
 
 
 def _made_notes(data: TableData, plan: Plan) -> list[str]:
-    """What numbers are that the report makes of several jobs' records."""
+    """What numbers are whose names do not say it."""
     metrics, tasks = data.layout.table.metric, plan.loaded.spec.tasks
     notes = []
     if "recovered_gap" in metrics:
@@ -151,6 +151,11 @@ def _made_notes(data: TableData, plan: Plan) -> list[str]:
         scores = " or ".join(METRICS[DECIDES[kind]].heading for kind in kinds)
         notes.append(
             f"Recovered gap: (score - {NO_MESSAGE}) / ({WITH_TEXT} - {NO_MESSAGE}), of {scores}."
+        )
+    if "entity_recall" in metrics:
+        notes.append(
+            "Entity recall: numbers and capitalised words within sentences, over the items whose "
+            "target holds any."
         )
     if "parameters" in metrics:
         notes.append("Parameters: those that are trained.")
