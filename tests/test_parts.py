@@ -11,6 +11,7 @@ import torch
 
 from lwspec.engine.locate import TOY_ROWS
 from lwspec.engine.price import Measurement, price, price_key, unit_of
+from lwspec.engine.refuse import serialised_bytes
 from lwspec.errors import DataError
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.linear_probe import ARM as PROBE
@@ -98,6 +99,36 @@ def test_a_message_arrives_as_its_bytes_say() -> None:
     assert not torch.equal(rounded, soft)
     (text,), (size,) = wire.send(["Grüße"], "text")
     assert (text, size) == ("Grüße", 7)
+
+
+@pytest.mark.parametrize(("precision", "largest"), [("int8", 127), ("int4", 7)])
+def test_whole_numbers_are_rounded_over_each_vectors_own_scale(
+    precision: str, largest: int
+) -> None:
+    torch.manual_seed(0)
+    soft = torch.randn(2, 3, 5) * torch.tensor([1.0, 30.0, 0.0])[:, None]
+    (found,), (size,) = wire.send([soft], precision)
+    assert size == 2 * 6 + (30 if precision == "int8" else 15)
+    for vector, read in zip(soft.view(6, 5), found.view(6, 5), strict=True):
+        scale = torch.tensor(float(vector.abs().max()) / largest).half().item()
+        for number, said in zip(vector.tolist(), read.tolist(), strict=True):
+            whole = round(number / scale) if scale else 0
+            assert said == pytest.approx(max(-largest, min(largest, whole)) * scale)
+    assert found.shape == soft.shape
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
+def test_a_message_of_no_tokens_arrives_as_one(precision: str) -> None:
+    (found,), (size,) = wire.send([torch.empty(0, 7)], precision)
+    assert (found.shape, size) == (torch.Size([0, 7]), 0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("shape", [(8, 64), (1, 5), (3, 7)])
+def test_what_a_plan_says_of_bytes_is_what_they_take(
+    shape: tuple[int, int], precision: str
+) -> None:
+    assert serialised_bytes(*shape, precision) == len(wire.pack(torch.randn(shape), precision))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from lwspec.engine.expand import expand
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
-from lwspec.engine.load import load
+from lwspec.engine.load import arm_files, load
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import locate
 from lwspec.engine.machines import kept
@@ -49,7 +49,7 @@ def open_session(
     folder = Runs(runs)
     memory = PlanMemory(folder)
     path = spec or _planned_last(memory, quiet)
-    arms = declarations()
+    arms = declarations(arm_files(path))
     loaded = load(path, arms)
     fingerprints = Fingerprints(runs / "cache" / "fingerprints.json")
     located = locate(loaded, fingerprints)

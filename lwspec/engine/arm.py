@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lwspec.engine.fields import Frozen
+from lwspec.engine.shapes import Shape
 
 Role = Literal["sender", "receiver"]
 
@@ -56,7 +57,7 @@ class ArmDeclaration:
     reads: tuple[str, ...] = ()
     """The fields of the task that it uses: no other field can change its results."""
     models: tuple[Role, ...] = ()
-    """The frozen models that its own jobs load."""
+    """The frozen models that its own jobs load; of both, the receiver answers."""
     examples: Callable[[Any], int] = no_examples
     """How many labelled training rows of each label its prompts show, from its settings."""
     tokens: str | None = None
@@ -68,12 +69,23 @@ class ArmDeclaration:
     trained: bool = False
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""
-    own_reader: bool = False
-    """Whether it puts weights into the frozen model, which then nothing else can share."""
+    own: tuple[Role, ...] = ()
+    """The models into which it puts weights of its own, and which nothing else can share then."""
+    pair: Literal["any", "same_shape", "same_model"] = "any"
+    """Which sender its receiver can be handed something by: any, one of the same shape, such as
+    another fine-tune of its base, or itself."""
+    vectors: Callable[[Any, Mapping[Role, Shape], int], tuple[int, int]] | None = None
+    """How many vectors a message holds at most and how wide they are, from its settings, both
+    models' shapes and the most tokens of a prompt; its soft tokens where this is not given."""
     seeded: bool = False
     """Whether a seed can change it; an arm that is not seeded runs once, not once a seed."""
     parameters: Callable[[Any, int, int], int] = no_parameters
     """How many parameters it trains, from its settings and both models' widths: for the price."""
+
+    file: str | None = None
+    """Where an arm of a spec's `arm_files` stands, and its content's hash: part of its jobs' ids,
+    where an arm of lwspec's own has its version."""
+    sha256: str | None = None
 
     def message_tokens(self, settings: Frozen) -> int:
         """How many tokens of the receiver's context its message takes; 0 where none is stated."""

@@ -148,7 +148,7 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     steps = ceil(_train_rows(job, facts) / batch)
     share = facts.together.get(job.alike, 1)
     tokens = _read_tokens(job, arm, facts)
-    launched = not (job.compiled and job.gpus) or arm.own_reader
+    launched = not (job.compiled and job.gpus) or bool(arm.own)
     passed = Work(
         frozen_flop=4 * reader.parameters * batch * tokens,
         moved_bytes=2 * 2 * reader.parameters / share,

@@ -143,7 +143,7 @@ class _Builder:
         """The fit, unless it is timed untrained, and the timing, which runs both models itself."""
         latency = block.resolved.latency
         assert latency is not None
-        inputs, places = {"data": self._data(block)}, dict[str, str]()
+        inputs, places = {"data": self._data(block)}, _place_of(block.arm)
         needs = [
             self._with_prompt(need, block) for need in block.arm.needs(block.resolved.settings)
         ]
@@ -219,7 +219,7 @@ class _Builder:
             inputs[need.step] = self._need(need, block)
         for role in block.arm.models:
             self._add_model(role, block, inputs, places)
-        return inputs, places
+        return inputs, {**places, **_place_of(block.arm)}
 
     def _settings(self, block: Block, roles: Sequence[Role]) -> dict[str, Any]:
         """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
@@ -227,6 +227,7 @@ class _Builder:
         return {
             "arm": block.arm.name,
             "arm_version": block.arm.version,
+            **({"arm_sha256": block.arm.sha256} if block.arm.sha256 else {}),
             "arm_settings": block.resolved.settings.model_dump(),
             "models": {r: self.located.models[getattr(experiment, r)] for r in roles},
             "task": {**answers(task), **{name: getattr(task, name) for name in block.arm.reads}},
@@ -344,7 +345,7 @@ class _Builder:
             },
             gpus,
             self.spec.resources.threads,
-            kind == "fit" and block.arm.epochs and not block.arm.own_reader,
+            kind == "fit" and block.arm.epochs and not block.arm.own,
             self.spec.resources.compile and kind in ("fit", "evaluate"),
             None if states_gb is None else int(states_gb * 1e9),
             1 if self.spec.budget.gpu == "cpu" else gpus,
@@ -362,3 +363,8 @@ class _Builder:
         if self.labels.setdefault((kind, label), job) != job:
             label = f"{label}, {experiment.name}"
         return label
+
+
+def _place_of(arm: ArmDeclaration) -> dict[str, str]:
+    """Where an arm of the spec's own stands."""
+    return {} if arm.file is None else {"arm": arm.file}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,16 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
         check(loaded, arms)
     check_artefacts(loaded)
     return replace(loaded, unequal=check_fairness(loaded, arms))
+
+
+def arm_files(path: Path) -> list[Path]:
+    """Where a spec's own arms stand; none of a spec that cannot be read, which `load` tells."""
+    try:
+        named = tomllib.loads(path.read_text(encoding="utf-8")).get("arm_files", ())
+    except (OSError, ValueError):
+        return []
+    files = named if isinstance(named, list) else ()
+    return [(path.parent / file).resolve() for file in files if isinstance(file, str)]
 
 
 def _merge_defaults(raw: dict[str, Any], arms: Arms, source: Source) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def wanted(task: Task) -> dict[str, Any]:
 
 def scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:
     """The evaluation's settings that can change this arm's numbers."""
-    settings = experiment.evaluate.model_dump()
+    settings = experiment.evaluate.model_dump(exclude={"max_bytes"})
     if not arm.soft:
         del settings["precision"]
     if not arm.models:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
-from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, file_stem
+from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, distinct, file_stem
 from lwspec.engine.retry import Retries
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
@@ -110,8 +110,11 @@ class Evaluate(Frozen):
     rows: Positive | None = None
     """Fewer test items than there are, drawn by the task's sample_seed; said in the caption."""
     batch_size: Positive = 32
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """What a soft message is serialised as between sender and receiver."""
+    precision: Literal["float32", "bfloat16", "int8", "int4"] = "bfloat16"
+    """What a soft message is serialised as between sender and receiver; whole numbers with a scale
+    in float16 for each vector."""
+    max_bytes: Positive | None = None
+    """What a message may take: arms whose messages could be longer are refused. Changes none."""
 
 
 class Latency(Frozen):
@@ -170,6 +173,8 @@ class Spec(Frozen):
     retries: Retries = Retries()
     cluster: dict[Name, Cluster] = {}
     """SLURM clusters to submit to, by name; a user's own file may hold more."""
+    arm_files: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(distinct)] = ()
+    """Python files, relative to the spec, that each define an arm of one's own (docs/arms.md)."""
     models: dict[Name, Model]
     tasks: dict[Name, Task]
     experiment: Annotated[tuple[Experiment, ...], Field(strict=False, min_length=1)]

@@ -34,6 +34,8 @@ class Batch:
     """What the sender wrote."""
     pooled: Tensor | None = None
     """One vector a row [rows, sender_width], pooled from the layer in the arm's settings."""
+    fields: Sequence[Mapping[str, str]] = ()
+    """The rows' other columns that prompts name; none where they name none."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Setup:
     """What `build` made; trained, or being trained."""
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What `solve` found."""
+    sender: Reader | None = None
+    """The frozen model that reads, for arms whose own jobs run both."""
 
 
 @dataclass(frozen=True)

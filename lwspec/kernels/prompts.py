@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.data.seen import Seen, fill
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lwspec.kernels.arm import Setup
+    from lwspec.kernels.arm import Batch, Setup
     from lwspec.kernels.message import Prompt
 
 Layout: TypeAlias = Literal["query_message", "message_query"]
@@ -17,6 +17,15 @@ Layout: TypeAlias = Literal["query_message", "message_query"]
 
 Bos: TypeAlias = Literal["first", "none", "answer"]
 """Where the beginning-of-text token stands: before all, nowhere, or just before the answer."""
+
+
+def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
+    """The sender's prompt around each row's context as its tokens, for arms that run it."""
+    assert setup.sender is not None
+    template, most = setup.task["sender_prompt"], setup.task["max_prompt_tokens"]
+    fields = batch.fields or [{}] * len(batch.contexts)
+    filled = [fill(template, *row) for row in zip(batch.contexts, fields, strict=True)]
+    return [setup.sender.encode(prompt, most) for prompt in filled]
 
 
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from lwspec.errors import DataError
+from lwspec.errors import DataError, ModelError
 from lwspec.kernels.arm import Arm, Setup
-from lwspec.kernels.arms import all_arms
+from lwspec.kernels.arms import all_arms, read_arm
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.rows import Row, read_rows
 from lwspec.kernels.data.seen import Seen
@@ -49,20 +50,38 @@ def open_setup(
 ) -> tuple[Arm, Setup]:
     """The job's arm, and the setup that its functions get."""
     settings = attempt.job.settings
-    arm = all_arms()[settings["arm"]]
-    reader = None
-    if arm.declaration.models:
-        role = "receiver" if "receiver" in arm.declaration.models else "sender"
-        reader = load_reader(
+    arm = _arm_of(attempt)
+    loaded = {
+        role: load_reader(
             attempt,
             role,
             settings["models"][role],
             device,
-            shared=not arm.declaration.own_reader,
+            shared=role not in arm.declaration.own,
         )
+        for role in arm.declaration.models
+    }
+    sender = loaded.get("sender")
+    reader = loaded.get("receiver", sender)
+    if sender is not None:
+        sender_width = sender.width
     parsed = arm.declaration.settings.model_validate(settings["arm_settings"])
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
-    return arm, Setup(parsed, settings["task"], reader, sender_width, examples)
+    setup = Setup(parsed, settings["task"], reader, sender_width, examples, sender=sender)
+    return arm, setup
+
+
+def _arm_of(attempt: Attempt) -> Arm:
+    """The job's arm. Raises ModelError where its own file is not the one that was planned."""
+    file = attempt.job.places.get("arm")
+    if file is None:
+        return all_arms()[attempt.job.settings["arm"]]
+    arm = read_arm(Path(file))
+    if arm.declaration.sha256 != attempt.job.settings["arm_sha256"]:
+        raise ModelError(
+            "the arm's file has changed since it was planned", where=file, remedy="submit again"
+        )
+    return arm
 
 
 def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tuple[Seen, str]]:

@@ -81,7 +81,7 @@ ARM = Arm(
         models=("receiver",),
         trained=True,
         epochs=True,
-        own_reader=True,
+        own=("receiver",),
         seeded=True,
     ),
     build=build,

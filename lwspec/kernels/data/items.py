@@ -48,7 +48,9 @@ class Items:
         pooled = None
         if self.pooled is not None:
             pooled = self.pooled.of([self.places[index] for index in indices])
-        return Batch([self.rows[index].context for index in indices], states, texts, pooled)
+        rows = [self.rows[index] for index in indices]
+        contexts, fields = [row.context for row in rows], [row.fields for row in rows]
+        return Batch(contexts, states, texts, pooled, fields)
 
     def everything(self) -> Batch:
         """One batch of all rows."""

@@ -1,7 +1,8 @@
 """How long an arm takes, part by part: sender, adapter, prefill, decode, and the whole.
 
     sender   its prompt tokenised and read, or its text written
-    adapter  the message made and passed through bytes, or the probe's answer
+    adapter  the message made and passed through bytes, or the probe's answer; the sender's reading
+             too, in arms that run it with something of their own
     prefill  the receiver's prompt tokenised and read
     decode   the receiver's remaining tokens, as many for every arm that has a receiver
 
@@ -124,7 +125,8 @@ class Chain:
                 pooled = pooled_at(self.sender, rows, asked, self.setup.settings.layer).cpu()
             else:
                 states = states_of(self.sender, rows, asked)
-        return Batch([row.context for row in rows], states, texts, pooled)
+        contexts, fields = [row.context for row in rows], [row.fields for row in rows]
+        return Batch(contexts, states, texts, pooled, fields)
 
 
 def batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models.captured import Captured
 from lwspec.kernels.models.compiled import DENSE_TOKENS, dense
+from lwspec.kernels.models.injected import injecting
 from lwspec.kernels.models.prefix import Prefix
 from lwspec.kernels.models.reader import Padded, Reader
 from lwspec.kernels.training.loss import IGNORED
@@ -31,11 +32,12 @@ def answer_logits(
     """Logits [B, T, V] in float32 over the answers' tokens, and the tokens [B, T].
 
     Answers are aligned at their ends; what stands before a shorter one is `IGNORED` among the
-    tokens. Gradients reach the prompts' embeddings.
+    tokens. Gradients reach what the prompts hold of tensors.
     """
     padded = reader.pad(prompts, [answer[:-1] for answer in answers], share=True)
     longest = max(map(len, answers))
     recorded = reader.compiled and reader.frozen and reader.device.type == "cuda"
+    recorded = recorded and padded.injected is None
     if recorded and torch.is_grad_enabled():  # a teacher is only read, between two of these
         logits_BTV = _replayed(reader, padded, longest)
     else:
@@ -48,14 +50,15 @@ def _logits(
     reader: Reader, padded: Padded, mask: Any, last: int, cache: DynamicCache | None
 ) -> Tensor:
     """Logits [B, last, V] of the last tokens; the prefix lies in the cache, or with the blocks."""
-    logits: Tensor = reader.model(
-        inputs_embeds=padded.embeds,
-        attention_mask=mask,
-        position_ids=padded.positions,
-        past_key_values=cache,
-        use_cache=False,
-        logits_to_keep=last,
-    ).logits
+    with injecting(reader.model, padded.injected):
+        logits: Tensor = reader.model(
+            inputs_embeds=padded.embeds,
+            attention_mask=mask,
+            position_ids=padded.positions,
+            past_key_values=cache,
+            use_cache=False,
+            logits_to_keep=last,
+        ).logits
     return logits
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.models.injected import injecting
 from lwspec.kernels.models.reader import Padded, Reader
 
 
@@ -72,18 +73,19 @@ def _read(
     if tokens:
         embeds = torch.cat([embeds, reader.embed(tokens).expand(len(embeds), -1, -1)], 1)
         offsets = reader.tensor([place for label in fed for place in range(len(label))])
-        behind = padded.whole_mask.sum(1, keepdim=True) + offsets
+        behind = padded.next_positions + offsets
         numbers = [number for number, label in enumerate(fed) for _ in label]
         mask = reader.mask(padded, behind, numbers)
         positions = torch.cat([positions, behind], 1)
-    logits: Tensor = reader.model(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1 + len(tokens),
-    ).logits
+    with injecting(reader.model, padded.injected):
+        logits: Tensor = reader.model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1 + len(tokens),
+        ).logits
     return logits.float()
 
 
@@ -94,13 +96,14 @@ def _scores_apart(
     scores = []
     for label in labels:
         padded = reader.pad(prompts, [label[:-1]] * len(prompts))
-        logits = reader.model(
-            inputs_embeds=padded.embeds,
-            attention_mask=padded.mask,
-            position_ids=padded.positions,
-            use_cache=False,
-            logits_to_keep=len(label),
-        ).logits
+        with injecting(reader.model, padded.injected):
+            logits = reader.model(
+                inputs_embeds=padded.embeds,
+                attention_mask=padded.mask,
+                position_ids=padded.positions,
+                use_cache=False,
+                logits_to_keep=len(label),
+            ).logits
         tokens = reader.tensor([label]).expand(len(prompts), -1)[..., None]
         scores.append(logits.float().log_softmax(-1).gather(-1, tokens)[..., 0].sum(1))
     return torch.stack(scores, 1)
@@ -133,19 +136,22 @@ def go_on(reader: Reader, started: Started, most: int, *, stop_at_end: bool = Tr
     """Greedy token ids [B, written]: until every row has ended, or `most` in any case."""
     tokens, padded = [started.next_B], started.padded
     counts, keys = padded.whole_mask, padded.whole_positions
-    position = counts.sum(1, keepdim=True)
+    position = padded.next_positions
+    injected = None if padded.injected is None else padded.injected.later
     ended = tokens[0] == reader.eos
     while len(tokens) < most and not (stop_at_end and bool(ended.all())):
         counts, keys = functional.pad(counts, (0, 1), value=1), torch.cat([keys, position], 1)
         # Padding behind a prefix would count as distance in the model's own way.
-        mask = reader.causal_mask(counts, keys, position) if padded.prefix else counts
-        logits = reader.model(
-            input_ids=tokens[-1][:, None],
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=started.cache,
-            use_cache=True,
-        ).logits
+        own = padded.prefix or injected is not None
+        mask = reader.causal_mask(counts, keys, position) if own else counts
+        with injecting(reader.model, injected):
+            logits = reader.model(
+                input_ids=tokens[-1][:, None],
+                attention_mask=mask,
+                position_ids=position,
+                past_key_values=started.cache,
+                use_cache=True,
+            ).logits
         position = position + 1
         tokens.append(logits[:, -1].argmax(-1))
         ended = ended | (tokens[-1] == reader.eos)

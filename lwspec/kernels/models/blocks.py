@@ -8,6 +8,9 @@ import torch
 
 from lwspec.errors import ModelError
 
+ATTENTION = {"self_attn", "attn", "self_attention", "attention"}
+"""What families call a block's attention."""
+
 
 def blocks_of(model: Any) -> Any:
     """The list of decoder blocks. Raises ModelError where none is found."""
@@ -16,3 +19,9 @@ def blocks_of(model: Any) -> Any:
         if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
             return module
     raise ModelError(f"no list of {depth} blocks was found in {type(model).__name__}")
+
+
+def attention_of(block: Any) -> Any:
+    """A block's attention."""
+    (found,) = (part for name, part in block.named_children() if name in ATTENTION)
+    return found

@@ -14,15 +14,12 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from lwspec.errors import ModelError
-from lwspec.kernels.models.blocks import blocks_of
+from lwspec.kernels.models.blocks import ATTENTION, attention_of, blocks_of
 
 if TYPE_CHECKING:
     from lwspec.kernels.models.prefix import Prefix
 
 DENSE = "lwspec_dense"
-
-ATTENTION = {"self_attn", "attn", "self_attention", "attention"}
-"""What families call a block's attention."""
 
 DENSE_TOKENS = 128
 """Above this many tokens the attention scores of a training pass would fill the memory."""
@@ -92,17 +89,12 @@ def dense(model: Any, prefix: Prefix) -> Iterator[None]:
     config._attn_implementation = DENSE
     layers: Sequence[Any] = prefix.layers or [None] * len(blocks)
     for block, layer in zip(blocks, layers, strict=True):
-        _attention(block).prefix = layer
+        attention_of(block).prefix = layer
         block.forward = torch.compile(block.forward, dynamic=True)
     try:
         yield
     finally:
         config._attn_implementation = usual
         for block in blocks:
-            del _attention(block).prefix
+            del attention_of(block).prefix
             del block.forward
-
-
-def _attention(block: Any) -> Any:
-    (found,) = (part for name, part in block.named_children() if name in ATTENTION)
-    return found

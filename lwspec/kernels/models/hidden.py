@@ -15,6 +15,7 @@ from torch import Tensor
 from lwspec.errors import ModelError
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models.blocks import blocks_of
+from lwspec.kernels.models.injected import injecting
 from lwspec.kernels.models.pool import pool
 from lwspec.kernels.models.reader import Padded, Reader
 
@@ -36,7 +37,8 @@ def hidden_states(reader: Reader, prompts: Sequence[Prompt], layer: int) -> list
             remedy=f"set layer to at most {len(blocks)}",
         )
     padded = reader.pad(prompts)
-    states_BTW = _run_to(reader.model, layer, blocks, _arguments(padded))
+    with injecting(reader.model, padded.injected):
+        states_BTW = _run_to(reader.model, layer, blocks, _arguments(reader, padded))
     return _unpadded(states_BTW, padded)
 
 
@@ -44,16 +46,18 @@ def hidden_states(reader: Reader, prompts: Sequence[Prompt], layer: int) -> list
 def pooled_states(reader: Reader, prompts: Sequence[Prompt], pooling: str) -> list[Tensor]:
     """States [layers + 1, width] of each prompt, pooled over its tokens, in float32."""
     padded = reader.pad(prompts)
-    layers = _base(reader.model)(**_arguments(padded), output_hidden_states=True).hidden_states
+    with injecting(reader.model, padded.injected):
+        base, given = _base(reader.model), _arguments(reader, padded)
+        layers = base(**given, output_hidden_states=True).hidden_states
     here = [states.to(reader.device) for states in layers]  # layers may lie on several GPUs
     pooled_BDW = torch.stack([pool(states, pooling, padded.mask) for states in here], 1)
     return list(pooled_BDW)
 
 
-def _arguments(padded: Padded) -> dict[str, Any]:
+def _arguments(reader: Reader, padded: Padded) -> dict[str, Any]:
     return {
         "inputs_embeds": padded.embeds,
-        "attention_mask": padded.mask,
+        "attention_mask": reader.mask(padded),
         "position_ids": padded.positions,
         "use_cache": False,
     }

@@ -7,11 +7,12 @@ computing once for a batch, and once for all batches that begin alike. Shapes: B
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import DynamicCache
 
-from lwspec.kernels.message import Prompt
+from lwspec.kernels.message import Cached, Graft, Prompt
 
 
 def common_prefix(prompts: Sequence[Prompt]) -> tuple[int, ...]:
@@ -31,19 +32,21 @@ def common_prefix(prompts: Sequence[Prompt]) -> tuple[int, ...]:
 
 
 def _head(prompt: Prompt) -> list[int]:
-    """The token ids before the first soft token."""
+    """The token ids before the first soft token; none of a prompt that is given states."""
     ids: list[int] = []
+    if any(isinstance(part, Cached | Graft) for part in prompt):
+        return ids
     for part in prompt:
         if isinstance(part, Tensor):
             break
-        ids += part
+        ids += cast("Sequence[int]", part)
     return ids
 
 
 def without(prompt: Prompt, count: int) -> Prompt:
     """A prompt without its first tokens."""
-    parts = []
-    for part in prompt:
+    parts: list[Any] = []
+    for part in cast("Sequence[Any]", prompt):
         if count < len(part):
             parts.append(part[count:] if count else part)
         count = max(0, count - len(part))

@@ -21,9 +21,10 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from lwspec.errors import ModelError, NetworkError
-from lwspec.kernels.message import Prompt
+from lwspec.kernels.message import Cached, Graft, Prompt
 from lwspec.kernels.models.captured import Kept
 from lwspec.kernels.models.compiled import compile_blocks
+from lwspec.kernels.models.injected import Injected, cached_tokens, gather
 from lwspec.kernels.models.masks import causal_mask
 from lwspec.kernels.models.network import unreachable
 from lwspec.kernels.models.prefix import Prefix, common_prefix, without
@@ -40,13 +41,15 @@ ATTENTION = {"full_attention", "sliding_attention"}
 class Padded:
     """Prompts side by side: embeddings [B, T, W], mask [B, T], positions [B, T].
 
-    What stands before them in every row, `prefix`, is no part of the three but of the positions.
+    What stands before them in every row, `prefix`, is no part of the three but of the positions;
+    neither are tokens that were read elsewhere, which are `injected`.
     """
 
     embeds: Tensor
     mask: Tensor
     positions: Tensor
     prefix: tuple[int, ...] = ()
+    injected: Injected | None = None
 
     @property
     def whole_mask(self) -> Tensor:
@@ -58,6 +61,11 @@ class Padded:
         """The positions of the prefix and of the others: [B, P + T]."""
         of_prefix = torch.arange(len(self.prefix), device=self.positions.device)
         return torch.cat([of_prefix.expand(len(self.positions), -1), self.positions], 1)
+
+    @property
+    def next_positions(self) -> Tensor:
+        """The position of what follows each row: [B, 1]."""
+        return self.positions[:, -1:] + 1
 
 
 class Reader:
@@ -188,19 +196,16 @@ class Reader:
         """Left-pad prompts, each with a tail of token ids (its answer) where one is given.
 
         With `share`, what all prompts begin with is left out and named. All ids are embedded in
-        one lookup, and all soft tokens put in place in one copy.
+        one lookup, and all soft tokens put in place in one copy. Raises ModelError for prompts
+        that are longer than the context, and for models that cannot be given keys and values.
         """
         shared = common_prefix(prompts) if share and self.frozen and self.by_position else ()
+        elsewhere = [cached_tokens(prompt) for prompt in prompts]
         rests = [without(prompt, len(shared)) for prompt in prompts] if shared else prompts
-        rows = [[*rest, *([tails[row]] if tails else [])] for row, rest in enumerate(rests)]
+        rows = [[*_read_here(rest), *(tails[n : n + 1])] for n, rest in enumerate(rests)]
         lengths = [sum(map(len, parts)) for parts in rows]
         longest = max(lengths)
-        if self.context is not None and longest + len(shared) > self.context:
-            raise ModelError(
-                f"a prompt of {longest + len(shared)} tokens is longer than the model's context, "
-                f"{self.context}",
-                remedy="lower max_prompt_tokens, or the number of soft tokens",
-            )
+        self._check_length(longest + len(shared) + max(elsewhere))
         ids: list[int] = []
         soft: list[Tensor] = []
         places: list[int] = []
@@ -221,8 +226,22 @@ class Reader:
             made = torch.cat(soft).to(self.device, flat.dtype)
             flat = flat.index_copy(0, self.tensor(places), made)
         embeds = flat.view(len(rows), longest, -1)
-        positions = len(shared) + (mask.cumsum(1) - 1).clamp(min=0)
-        return Padded(embeds, mask, positions, shared)
+        before = len(shared) + self.tensor(elsewhere)[:, None]
+        positions = before + (mask.cumsum(1) - 1).clamp(min=0)
+        injected = gather(prompts, [longest - length for length in lengths])
+        if injected is not None and injected.held and not self.by_position:
+            raise ModelError(
+                f"{type(self.model).__name__} does not see by position, so no keys can be given it",
+                remedy="choose another receiver, or another arm",
+            )
+        return Padded(embeds, mask, positions, shared, injected)
+
+    def _check_length(self, tokens: int) -> None:
+        if self.context is not None and tokens > self.context:
+            raise ModelError(
+                f"a prompt of {tokens} tokens is longer than the model's context, {self.context}",
+                remedy="lower max_prompt_tokens, or the number of soft tokens",
+            )
 
     def mask(
         self, padded: Padded, fed_positions: Tensor | None = None, labels: Sequence[int] = ()
@@ -230,9 +249,9 @@ class Reader:
         """Which token sees which: causal, tokens of labels fed behind apart from other labels'.
 
         `fed_positions` are theirs [B, F]. The model's own way where nothing stands before the
-        padding and nothing is fed.
+        padding, nothing is fed and nothing was read elsewhere.
         """
-        if not padded.prefix and fed_positions is None:
+        if not padded.prefix and fed_positions is None and padded.injected is None:
             return padded.mask
         queries, keys, counts = padded.positions, padded.whole_positions, padded.whole_mask
         if fed_positions is not None:
@@ -277,6 +296,11 @@ class Reader:
         """What the model is run on for token ids: [tokens, width]."""
         embedded: Tensor = self.embedding(self.tensor(list(ids)))
         return embedded
+
+
+def _read_here(prompt: Prompt) -> list[Any]:
+    """The segments that are run: token ids and embeddings."""
+    return [part for part in prompt if not isinstance(part, Cached | Graft)]
 
 
 def _contiguous(head: Any, given: tuple[Tensor]) -> tuple[Tensor]:

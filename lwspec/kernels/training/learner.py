@@ -25,7 +25,6 @@ class Learner:
 
     def __init__(self, arm: Arm, setup: Setup, train: Mapping[str, Any]) -> None:
         assert setup.module is not None and setup.reader is not None
-        assert arm.message is None, "a trained message is what the module makes of its inputs"
         self.arm, self.setup, self.module = arm, setup, setup.module
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.device = setup.reader.device
@@ -39,7 +38,8 @@ class Learner:
         frozen = setup.reader.embedding.weight.dtype
         self._tf32 = setup.reader.compiled and frozen != torch.float32  # which it would not see
         self._clip_norm: float = train["clip_norm"]
-        recorded = setup.reader.compiled and self.device.type == "cuda"
+        own = bool(arm.declaration.own)  # whose modules run a whole model
+        recorded = setup.reader.compiled and self.device.type == "cuda" and not own
         self._passes: Kept[Any] | None = Kept() if recorded else None
         self._seen: set[Any] = set()
         self._made: Tensor | None = None
@@ -47,8 +47,14 @@ class Learner:
         self._captured: Captured | None = None
 
     def messages(self, batch: Batch) -> Sequence[Any]:
-        """A message [M, width] a row that collects its gradient; None where there is none."""
+        """A message a row, which collects its gradient where the module made it.
+
+        None where there is none; where it is made otherwise, what is trained reads it.
+        """
         self._made = self._leaf = self._captured = None
+        if self.arm.message is not None:
+            with torch.no_grad():
+                return self.arm.message(self.setup, batch)
         if self.arm.inputs is None:
             return [None] * len(batch.contexts)
         inputs = self.arm.inputs(self.setup, batch)

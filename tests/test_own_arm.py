@@ -1,0 +1,119 @@
+"""An arm of the user's own: the page that says how to write one, followed to the letter."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ENVIRONMENT, ROOT, Project
+
+PAGE = (ROOT / "docs" / "arms.md").read_text()
+(EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(SPEC,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def jobs(project: Project) -> set[str]:
+    """The ids of a plan's jobs."""
+    plan = project.run("plan", "small.toml", "--json")
+    return {job["id"] for job in json.loads(plan.stdout)["jobs"]}
+
+
+@pytest.fixture
+def own(project: Project) -> Project:
+    """A project with the page's file beside its spec, and what the page adds to the spec."""
+    files, _, experiment = SPEC.partition("\n\n")
+    text = project.spec.read_text()
+    start, end = text.index("[[experiment]]"), text.index("[paper]")
+    table = '[[table]]\nname = "mine"\nexperiments = ["mine"]\n\n'
+    head = text[:start].replace("schema = 1\n", f"schema = 1\n{files}\n")
+    project.spec.write_text(head + experiment + "\n" + table + text[end:])
+    (project.spec.parent / "last_words.py").write_text(EXAMPLE)
+    return project
+
+
+def test_the_page_s_arm_is_short_runs_and_stands_in_the_table(own: Project) -> None:
+    assert len(EXAMPLE.splitlines()) < 60
+    own.run("run", "small.toml")
+    table = (own.folder / "paper" / "tables" / "mine.tex").read_text()
+    assert "last\\_words" in table
+    found = [
+        json.loads(p.read_text()) for p in own.folder.glob("runs/evaluate-*/*/evaluation.json")
+    ]
+    assert {record["arm"] for record in found} == {"last_words", "no_message"}
+
+
+def test_a_changed_file_is_another_arm(own: Project) -> None:
+    before = jobs(own)
+    file = own.spec.parent / "last_words.py"
+    file.write_text(EXAMPLE.replace("[-setup", "[:setup"))
+    assert len(jobs(own) - before) == 1
+
+
+def test_a_job_runs_only_the_file_that_was_planned(own: Project) -> None:
+    own.run("submit", "small.toml")
+    (own.spec.parent / "last_words.py").write_text(EXAMPLE + "# another\n")
+    for job in own.runs.glob("evaluate-*"):
+        shutil.rmtree(job / "taken")
+        done = subprocess.run(
+            [sys.executable, "-m", "lwspec.kernels.run", str(job)],
+            cwd=own.folder, env=ENVIRONMENT, check=False,
+        )  # fmt: skip
+        arm = json.loads((job / "job.json").read_text())["settings"]["arm"]
+        assert done.returncode == (1 if arm == "last_words" else 0)
+        said = (job / "attempt-2" / "exit.json").read_text()
+        assert ("has changed since it was planned" in said) == (arm == "last_words")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
+        ("x = 1\n", "defines no ARM"),
+        (EXAMPLE.replace('name="last_words"', 'name="bridge"'), "there is an arm 'bridge' already"),
+    ],
+)
+def test_a_file_that_is_no_arm_is_refused(own: Project, text: str, said: str) -> None:
+    (own.spec.parent / "last_words.py").write_text(text)
+    done = own.run("plan", "small.toml", status=2)
+    assert said in done.stderr
+    assert "last_words.py" in done.stderr
+
+
+def test_a_file_that_is_missing_is_refused(own: Project) -> None:
+    (own.spec.parent / "last_words.py").unlink()
+    done = own.run("plan", "small.toml", status=2)
+    assert "no Python file stands here" in done.stderr
+
+
+def test_an_arm_for_one_model_is_refused_for_two(own: Project) -> None:
+    file = own.spec.parent / "last_words.py"
+    file.write_text(
+        EXAMPLE.replace('tokens="words",', 'tokens="words",\n        pair="same_model",')
+    )
+    done = own.run("plan", "small.toml", status=2)
+    assert "last_words needs one model as sender and receiver" in done.stderr
+    own.change('sender = "llama"', 'sender = "mistral"')
+    own.run("plan", "small.toml")
+
+
+def test_a_message_over_the_bytes_that_are_granted_is_refused(project: Project) -> None:
+    project.keep("main")
+    project.change('arms = ["bridge"]', 'arms = ["bridge"]\nevaluate = { max_bytes = 191 }')
+    done = project.run("plan", "small.toml", status=2)
+    assert "a message of bridge takes up to 192 bytes; evaluate.max_bytes is 191" in done.stderr
+    project.change("max_bytes = 191", "max_bytes = 192")
+    wide = jobs(project)
+    project.change("max_bytes = 192 }", 'max_bytes = 104, precision = "int8" }')
+    assert len(jobs(project) - wide) == 2
+    project.change("{ max_bytes = 104, ", "{ ")
+    assert len(jobs(project) - wide) == 2
+
+
+def test_a_text_of_any_length_is_refused_where_bytes_are_granted(own: Project) -> None:
+    own.change('name = "mine"\narms', 'name = "mine"\nevaluate = { max_bytes = 64 }\narms')
+    done = own.run("plan", "small.toml", status=2)
+    assert "a message of last_words may be of any length" in done.stderr
