@@ -124,6 +124,7 @@ def _recorded(loaded: LoadedSpec, item: Table | Figure, metric: Metric) -> bool:
         return False
     return any(
         metric.timed == (experiment.latency is not None)
+        and (not metric.asked or getattr(experiment.evaluate, metric.asked) is not None)
         and loaded.spec.tasks[task].kind in metric.kinds
         for experiment in loaded.spec.experiment
         if experiment.name in item.experiments

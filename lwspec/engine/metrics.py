@@ -22,6 +22,8 @@ class Metric:
     """Whether less of it is better."""
     kinds: tuple[str, ...] = ("classification", "generation")
     """The kinds of task on which it is recorded."""
+    asked: str = ""
+    """The key of `evaluate` that asks for it; empty of what is always recorded."""
     made: Literal["measured", "counted", "held against bounds"] = "measured"
     """Whether a measurement recorded it; the report counts it over the jobs behind it; or it holds
     a score against those of the receiver without a message and with the text. Only what was
@@ -70,6 +72,7 @@ METRICS: dict[str, Metric] = {
     "rougeL": Metric("ROUGE-L", 100.0, False, "per cent", kinds=_TEXT),
     "entity_recall": Metric("entity recall", 100.0, False, "per cent", kinds=_TEXT),
     "message_bytes": Metric("bytes", unit="bytes of a message", lower=True),
+    "context_bits": Metric("context bits", unit="bits an item", asked="bits"),
     "recovered_gap": Metric(
         "recovered gap", 100.0, unit="per cent of the gap", made="held against bounds"
     ),

@@ -19,6 +19,7 @@ from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.batches import RowsAtOnce, by_length
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.measuring import wire
+from lwspec.kernels.measuring.bits import context_bits
 from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
@@ -54,6 +55,7 @@ class Said:
     first_token: int
     written: str | None
     message_bytes: int
+    context_bits: float | None
 
 
 def score(
@@ -65,10 +67,12 @@ def score(
     batch_size: int = ROWS_AT_ONCE,
     precision: str | None = None,
     write: bool = False,
+    bits: int | None = None,
 ) -> Scored:
     """Score every row; with `precision`, messages pass through bytes first and are measured.
 
-    Labels are also written freely with `write`; free text is always written.
+    Labels are also written freely with `write`; free text is always written. With `bits`, what
+    messages tell of the first so many tokens of contexts is measured too.
     """
     if arm.predict is not None:
         logprobs = arm.predict(setup, items.everything())
@@ -78,7 +82,7 @@ def score(
     most = answers.most_tokens or (max(map(len, label_ids)) + 1 if write else 0)
 
     def ask(indices: Sequence[int]) -> list[Said]:
-        return _ask(arm, setup, items, indices, label_ids, precision, most)
+        return _ask(arm, setup, items, indices, label_ids, precision, most, bits)
 
     assert setup.reader is not None
     logits = sum(map(len, label_ids), 1) * setup.reader.embedding.num_embeddings
@@ -99,6 +103,8 @@ def score(
     scored = _with(scored, {"first_token_accuracy": right})
     if precision is not None and arm.sends:
         scored = _with(scored, {"message_bytes": [row.message_bytes for row in said]})
+    if bits is not None:
+        scored = _with(scored, {"context_bits": [row.context_bits for row in said]})
     return scored
 
 
@@ -134,16 +140,22 @@ def _ask(
     label_ids: Sequence[Sequence[int]],
     precision: str | None,
     most: int,
+    bits: int | None,
 ) -> list[Said]:
-    """Run the reader once over some rows."""
+    """Run the reader once over some rows; with `bits`, over their contexts too."""
     assert setup.reader is not None
     messages, sizes = _messages(arm, setup, items.batch(indices), precision)
+    rows = [items.rows[index] for index in indices]
     with torch.no_grad():
-        prompts = present_all(arm, setup, messages, [items.rows[index] for index in indices])
+        prompts = present_all(arm, setup, messages, rows)
+    told: Sequence[float | None] = [None] * len(rows)
+    if bits is not None:
+        at_once = max(1, LOGITS_AT_ONCE // (bits * setup.reader.embedding.num_embeddings))
+        told = context_bits(arm, setup, prompts, rows, bits, at_once)
     answers = answer(setup.reader, prompts, label_ids, most)
     written: Sequence[str | None] = answers.written or [None] * len(indices)
     logprobs, firsts = answers.label_logprobs.tolist(), answers.first_token.tolist()
-    return [Said(*row) for row in zip(logprobs, firsts, written, sizes, strict=True)]
+    return [Said(*row) for row in zip(logprobs, firsts, written, sizes, told, strict=True)]
 
 
 def _messages(

@@ -157,6 +157,14 @@ def _made_notes(data: TableData, plan: Plan) -> list[str]:
             "Entity recall: numbers and capitalised words within sentences, over the items whose "
             "target holds any."
         )
+    if "context_bits" in metrics:
+        homes = {e.name: e.evaluate.bits for e in plan.loaded.spec.experiment}
+        used = {homes[entry.group.experiment] for entry in data.entries.values()}
+        counts = " or ".join(str(count) for count in sorted(filter(None, used)))
+        notes.append(
+            f"Context bits: what the message saves the receiver in reading the first {counts} "
+            "tokens of the context, in log-likelihood."
+        )
     if "parameters" in metrics:
         notes.append("Parameters: those that are trained.")
     if "gpu_seconds" in metrics:
