@@ -84,6 +84,20 @@ def test_seeds_widen_it_by_students_t() -> None:
     assert found.mean - found.low == pytest.approx(half, rel=0.05)
 
 
+def test_the_interval_holds_the_true_share() -> None:
+    """Three seeds that differ by 3 points, over items that all arms find easy or hard alike."""
+    source, share, held = numpy.random.default_rng(7), 0.6, 0
+    for _ in range(200):
+        ease = source.random(N)
+        levels = 0.3 + 0.6 * share + source.normal(0, 0.03, 3)
+        arm = items(*(ease[None, :] < levels[:, None]).astype(float).tolist())
+        bounds = (items((ease < level).astype(float).tolist()) for level in (0.3, 0.9))
+        found = recovered_gap(arm, *bounds, seeded=True)
+        assert found is not None and found.low is not None and found.high is not None
+        held += found.low <= share <= found.high
+    assert 0.92 <= held / 200 <= 0.99
+
+
 def test_one_seed_has_no_interval() -> None:
     found = recovered_gap(items(*right(0.6)), NONE, TEXT, seeded=True)
     assert found is not None
