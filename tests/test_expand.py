@@ -121,6 +121,7 @@ def test_a_changed_file_is_another_data_set(project: Project) -> None:
 
 
 def test_a_sweep_makes_a_job_for_every_point(project: Project) -> None:
+    project.keep("main")
     sweep = 'sweep = { "bridge.latents" = [2, 4, 8], "train.batch_size" = [4, 8] }'
     project.change("bridge = { layer = 1, latents = 4,", f"{sweep}\nbridge = {{ layer = 1,")
     found = expansion(project)

@@ -8,7 +8,8 @@ import pytest
 from conftest import Project
 from pyarrow import parquet
 
-from lwspec.kernels.measuring.metrics import mean, text_scores
+from lwspec.kernels.measuring.metrics import entities, entity_recall, mean, text_scores
+from lwspec.report.numbers import _columns
 
 TASK = """
 [tasks.echo]
@@ -51,8 +52,8 @@ def test_free_text_from_spec_to_table(generating: Project) -> None:
         assert len(rows) == record["n"] == 30
         again = text_scores([row["written"] for row in rows], [[row["target"]] for row in rows])
         for name, scores in again.items():
-            assert record["metrics"][name] == pytest.approx(mean(scores))
-            assert [row[name] for row in rows] == scores
+            assert record["metrics"].get(name) == pytest.approx(mean(scores))
+            assert [row.get(name) for row in rows] == scores
         assert f"{100 * mean(again['rougeL']):.1f}" in table
     assert seen == {
         "bridge",
@@ -104,3 +105,62 @@ def test_what_does_not_fit_free_text(
     assert what in done.stderr
     assert "small.toml:" in done.stderr
     assert nearest is None or f"did you mean: {nearest}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The United Nations met in New York.", {("united", "nations"), ("new", "york")}),
+        ("Ann spoke. Nobody in Ely heard Ann Lee's words.", {("ely",), ("ann", "lee")}),
+        ("It fell by 3.5% to 1,200 at 10:30.", {("3.5",), ("1200",), ("10:30",)}),
+        ('He left. "But why?" asked Ann, (and Bob Lee).', {("ann",), ("bob", "lee")}),
+        ("one red stone", set()),
+    ],
+)
+def test_entities_are_numbers_and_capitalised_runs(text: str, expected: set[object]) -> None:
+    assert entities(text) == expected
+
+
+def test_entity_recall_is_the_share_that_was_written() -> None:
+    target = "In 2019 the mayor of New York met Ann Lee."
+    assert entity_recall("ann lee was mayor in new york, 2019", [target]) == 1.0
+    assert entity_recall("New roads in York; Ann saw Lee in 2019.", [target]) == pytest.approx(
+        1 / 3
+    )
+    assert entity_recall("12019", [target]) == 0.0
+    assert entity_recall("Ann Lee", [target, "we saw Ann Lee", "nobody"]) == 1.0
+    assert entity_recall("Ann Lee", ["nobody"]) is None
+
+
+def test_rows_without_entities_are_left_out(generating: Project) -> None:
+    """Half of the targets name a number; the mean, its items and its interval are over these."""
+    generating.keep("direct")
+    for split in ("train", "test"):
+        path = generating.folder / f"data/{split}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for place, row in enumerate(rows):
+            row["text"] += f" {place}" if place % 2 else ""
+        generating.change(f"data/{split}.jsonl", f"numbered-{split}.jsonl")
+        (generating.folder / f"numbered-{split}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows)
+        )
+    generating.change('metric = "rougeL"', 'metric = ["rougeL", "entity_recall"]')
+    generating.run("submit", "small.toml", "--yes")
+    generating.run("report", "small.toml", "--paper", "paper", "--strict")
+    assert (
+        "over the items whose target holds any"
+        in (generating.folder / "paper/results.md").read_text()
+    )
+    paths = list(generating.runs.glob("evaluate-*/attempt-1/predictions/test.parquet"))
+    assert len(paths) == 4
+    for path in paths:
+        rows = parquet.read_table(path).to_pylist()
+        scored = [row for row in rows if row["entity_recall"] is not None]
+        assert [row["item"] for row in scored] == [
+            row["item"] for row in rows if any(map(str.isdigit, row["target"]))
+        ]
+        assert 0 < len(scored) < len(rows)
+        names, scores = _columns(path, "entity_recall") or ((), [])
+        assert list(names) == [row["item"] for row in scored]
+        record = json.loads((path.parent.parent / "evaluation.json").read_text())
+        assert record["metrics"]["entity_recall"] == pytest.approx(sum(scores) / len(scored))

@@ -33,6 +33,7 @@ ALLOWED = {
         "lwspec.engine.evidence",
         "lwspec.engine.fingerprint",
         "lwspec.engine.job",
+        "lwspec.engine.metrics",
         "lwspec.engine.process",
         "lwspec.engine.runfolder",
         "lwspec.engine.shapes",

@@ -172,6 +172,7 @@ def test_a_sweep_that_cannot_run(project: Project, sweep: str, what: str) -> Non
 
 
 def test_a_swept_setting_counts_as_given(project: Project) -> None:
+    project.keep("probe")
     table = "linear_probe = { layer = 1, folds = 2,"
     project.change(table, 'sweep = { "linear_probe.layer" = [1, 2] }\nlinear_probe = { folds = 2,')
     jobs = json.loads(project.run("plan", "small.toml", "--json").stdout)["jobs"]
@@ -227,8 +228,8 @@ def test_a_metric_is_one_that_the_tasks_record(project: Project, metric: str, wh
     project.change('[[table]]\nname = "main"', f'[[table]]\nname = "main"\nmetric = {metric}')
     stderr = project.run("plan", "small.toml", status=2).stderr
     assert what in stderr
-    measured = "accuracy, macro_f1, strict_accuracy, unparsed_rate, message_bytes"
-    assert f"choose among: {measured}\n" in stderr
+    shown = "accuracy, macro_f1, strict_accuracy, unparsed_rate, message_bytes"
+    assert f"choose among: {shown}, recovered_gap, parameters, gpu_seconds\n" in stderr
 
 
 def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:

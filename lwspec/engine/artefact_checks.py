@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from lwspec.engine.artefacts import CLAIM_FIELDS, Claim, Figure, Table
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
-from lwspec.engine.metrics import METRICS, Metric
+from lwspec.engine.metrics import METRICS, NO_MESSAGE, WITH_TEXT, Metric
+from lwspec.engine.toml import Loc
 from lwspec.errors import nearest
 
 
@@ -83,18 +84,52 @@ def _check_metrics(loaded: LoadedSpec, kind: str, index: int, item: Table | Figu
                 near=nearest(metric, fitting),
                 to_do=f"choose among: {', '.join(fitting)}",
             )
+        if named and METRICS[metric].made == "held against bounds":
+            _check_bounds(loaded, item, (kind, index, "metric", place))
+
+
+def _check_bounds(loaded: LoadedSpec, item: Table | Figure, at: Loc) -> None:
+    """Where a table shows a gap, its experiments hold the arms between which the gap lies."""
+    behind = [
+        experiment
+        for experiment in loaded.spec.experiment
+        if experiment.name in item.experiments and experiment.latency is None
+    ]
+    for experiment in behind:
+        for task in experiment.tasks:
+            there = {
+                arm
+                for other in behind
+                if task in other.tasks and other.receiver == experiment.receiver
+                for arm in other.arms
+            }
+            lacking = [arm for arm in (NO_MESSAGE, WITH_TEXT) if arm not in there]
+            if lacking and _shown(item, task):
+                loaded.fail(
+                    at,
+                    f"a recovered gap lies between {NO_MESSAGE} and {WITH_TEXT}; the experiments "
+                    f"of table {item.name!r} lack {' and '.join(lacking)} on {task} with the "
+                    f"receiver {experiment.receiver!r}",
+                    to_do="add an experiment with them; `arms` may leave their rows out",
+                )
+
+
+def _shown(item: Table | Figure, task: str) -> bool:
+    return not isinstance(item, Table) or item.tasks is None or task in item.tasks
 
 
 def _recorded(loaded: LoadedSpec, item: Table | Figure, metric: Metric) -> bool:
     """Whether an experiment of the artefact records a metric on one of its tasks."""
-    shown = item.tasks if isinstance(item, Table) else None
+    if isinstance(item, Figure) and metric.made != "measured":
+        return False
     return any(
         metric.timed == (experiment.latency is not None)
+        and (not metric.asked or getattr(experiment.evaluate, metric.asked) is not None)
         and loaded.spec.tasks[task].kind in metric.kinds
         for experiment in loaded.spec.experiment
         if experiment.name in item.experiments
         for task in experiment.tasks
-        if shown is None or task in shown
+        if _shown(item, task)
     )
 
 

@@ -52,6 +52,9 @@ class Table(Frozen):
     """Whether rows stand under the headings of their experiments' groups."""
     compare: Compare | None = None
     """Given, every row is tested against one, and bold where it is better beyond chance."""
+    unequal: Annotated[str, Field(min_length=1)] | None = None
+    """Why its arms are compared although they were not trained, tested or tuned alike; printed
+    below it with what differs (`lwspec.engine.fairness`)."""
     caption: str = ""
     path: TablePath | None = None
     """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""

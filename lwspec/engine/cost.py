@@ -207,6 +207,8 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     written = task.get("max_new_tokens", ANSWER_TOKENS if job.kind == "evaluate" else 0)
     batches = ceil(rows / _at_once(job, arm, facts, ANSWERED_CHARS))
     passes = batches * (1 + written)
+    if bits := job.settings.get("bits", 0):  # the context behind the prompt, twice
+        tokens, passes = tokens + 2 * (tokens + bits), passes + 2 * batches
     return Work(
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
         moved_bytes=2 * reader.parameters * passes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.artefact_checks import check_artefacts
 from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.explain import explain
+from lwspec.engine.fairness import check_fairness
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
 from lwspec.engine.resolve import at_point, points, table_at
 from lwspec.engine.spec import Experiment, Latency, Spec, Train
@@ -54,7 +56,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     for check in checks:
         check(loaded, arms)
     check_artefacts(loaded)
-    return loaded
+    return replace(loaded, unequal=check_fairness(loaded, arms))
 
 
 def arm_files(path: Path) -> list[Path]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from lwspec.engine.spec import Spec
@@ -17,6 +17,8 @@ class LoadedSpec:
 
     spec: Spec
     source: Source
+    unequal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Table to what differs between the arms that it compares, in words, where it says why."""
 
     def fail(
         self,

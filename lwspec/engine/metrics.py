@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,23 @@ class Metric:
     share: bool = False
     """Whether it is a share of test items, for which an interval over items exists."""
     unit: str = ""
+    """Empty of a number of things."""
     timed: bool = False
     """Whether a timing records it, and not a test."""
     lower: bool = False
     """Whether less of it is better."""
     kinds: tuple[str, ...] = ("classification", "generation")
     """The kinds of task on which it is recorded."""
+    asked: str = ""
+    """The key of `evaluate` that asks for it; empty of what is always recorded."""
+    made: Literal["measured", "counted", "held against bounds"] = "measured"
+    """Whether a measurement recorded it; the report counts it over the jobs behind it; or it holds
+    a score against those of the receiver without a message and with the text. Only what was
+    measured is tested between rows, and drawn."""
+
+    def text(self, value: float) -> str:
+        """A value in its unit as it is printed: a number of things is whole."""
+        return f"{value:.1f}" if self.unit else f"{value:,.0f}"
 
     @property
     def title(self) -> str:
@@ -39,6 +51,13 @@ def _latency() -> dict[str, Metric]:
     }
 
 
+DECIDES = {"classification": "accuracy", "generation": "rougeL"}
+"""Kind of task to its one score: by its validation the best epoch is chosen, and of it the
+recovered gap is taken."""
+
+NO_MESSAGE, WITH_TEXT = "no_message", "receiver_direct"
+"""The arms between which a recovered gap lies: what it is 0 and 100 per cent of."""
+
 _LABELS, _TEXT = ("classification",), ("generation",)
 
 METRICS: dict[str, Metric] = {
@@ -51,7 +70,14 @@ METRICS: dict[str, Metric] = {
     "rouge1": Metric("ROUGE-1", 100.0, False, "per cent", kinds=_TEXT),
     "rouge2": Metric("ROUGE-2", 100.0, False, "per cent", kinds=_TEXT),
     "rougeL": Metric("ROUGE-L", 100.0, False, "per cent", kinds=_TEXT),
+    "entity_recall": Metric("entity recall", 100.0, False, "per cent", kinds=_TEXT),
     "message_bytes": Metric("bytes", unit="bytes of a message", lower=True),
+    "context_bits": Metric("context bits", unit="bits an item", asked="bits"),
+    "recovered_gap": Metric(
+        "recovered gap", 100.0, unit="per cent of the gap", made="held against bounds"
+    ),
+    "parameters": Metric("parameters", lower=True, made="counted"),
+    "gpu_seconds": Metric("device seconds", unit="seconds", lower=True, made="counted"),
     **_latency(),
     "items_per_s": Metric("items/s", unit="items a second", timed=True),
     "peak_mib": Metric("peak MiB", unit="MiB of memory at the peak", timed=True, lower=True),

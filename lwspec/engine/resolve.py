@@ -173,7 +173,15 @@ def scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:
         del settings["precision"]
     if not arm.models:
         del settings["batch_size"]
+    if settings["bits"] is None or not tells_bits(arm):
+        del settings["bits"]
     return settings
+
+
+def tells_bits(arm: ArmDeclaration) -> bool:
+    """Whether the bits that its message delivers are measured: to a frozen receiver, in private."""
+    frozen = "receiver" in arm.models and "receiver" not in arm.own
+    return arm.regime == "private" and frozen and bool({"query", "receiver_prompt"} & {*arm.reads})
 
 
 def schedule(train: Train) -> dict[str, Any]:

@@ -115,6 +115,9 @@ class Evaluate(Frozen):
     in float16 for each vector."""
     max_bytes: Positive | None = None
     """What a message may take: arms whose messages could be longer are refused. Changes none."""
+    bits: Positive | None = None
+    """Given, private arms' messages are also measured by how many bits they save the receiver in
+    reading the context itself, of its first tokens, of this number: `context_bits`."""
 
 
 class Latency(Frozen):

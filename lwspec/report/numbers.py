@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from lwspec.engine.artefacts import Test
+from lwspec.engine.expand import Cell
 from lwspec.engine.job import canonical
-from lwspec.engine.metrics import METRICS
+from lwspec.engine.metrics import DECIDES, METRICS
 from lwspec.engine.plan import Plan
 from lwspec.engine.runfolder import read_json, sha256_of, write_json
 from lwspec.report import statistics
 from lwspec.report.query import Group, Output, Results, file_of
 from lwspec.report.statistics.choose import Items, Measured, alike, compare, difference, estimate
-from lwspec.report.statistics.intervals import Estimate
+from lwspec.report.statistics.gap import recovered_gap
+from lwspec.report.statistics.intervals import COUNTED, Estimate
 from lwspec.report.statistics.spread import Spread
 from lwspec.report.statistics.tests import Comparison
 
@@ -66,13 +68,58 @@ class Numbers:
 
     def estimate(self, group: Group, metric: str) -> Estimate | None:
         """The mean in the metric's unit with its interval; None where nothing recorded it."""
+        if METRICS[metric].made == "counted":
+            return self._counted(group, metric)
         outputs = [out for out in self.found(group).outputs if metric in out.metrics]
         if not outputs:
             return None
         key = ["estimate", metric, group.cells[0].seeded, _evidence(outputs)]
         made = self._remembered.get(key, lambda: asdict(estimate(self._measured(group, metric))))
-        spread = Spread(tuple((part[0], part[1]) for part in made["spread"]["parts"]))
-        return Estimate(**{**made, "spread": spread}).scaled(METRICS[metric].factor)
+        return _estimate(made, metric)
+
+    def recovered(self, group: Group, bounds: Sequence[Group]) -> Estimate | None:
+        """The share that a group closes of the gap between two bounds, in the metric's unit.
+
+        None where runs are missing, or where there is no gap.
+        """
+        score = DECIDES[self.plan.loaded.spec.tasks[group.task].kind]
+        sides, seeded = (group, *bounds), group.cells[0].seeded
+        found = [self.found(side).outputs for side in sides]
+        if not bounds or not all(found):
+            return None
+
+        def compute() -> dict[str, Any]:
+            arm, none, text = (self._measured(side, score).items for side in sides)
+            if arm is None or none is None or text is None:
+                return {"estimate": None}
+            made = recovered_gap(arm, none, text, seeded=seeded)
+            return {"estimate": made and asdict(made)}
+
+        made = self._remembered.get(["gap", score, seeded, *map(_evidence, found)], compute)
+        return made["estimate"] and _estimate(made["estimate"], "recovered_gap")
+
+    def _counted(self, group: Group, metric: str) -> Estimate | None:
+        """What the jobs behind a group trained or took, on the mean over its runs."""
+        finished = {output.job for output in self.found(group).outputs}
+        cells = {cell.evaluate: cell for cell in group.cells if cell.evaluate in finished}
+        count = self._parameters if metric == "parameters" else self._seconds
+        values = [value for cell in cells.values() if (value := count(cell)) is not None]
+        return Estimate(float(numpy.mean(values)), None, None, COUNTED) if values else None
+
+    def _parameters(self, cell: Cell) -> float | None:
+        """The parameters that the cell's fit trained; None where it did not record them."""
+        made = self.results.epochs(cell)
+        trained = made[0].facts.get("parameters") if made else 0
+        return None if trained is None else float(trained)
+
+    def _seconds(self, cell: Cell) -> float:
+        """Device seconds of the cell's evaluation, and its share by epochs of a longer fit's."""
+        spent, made = self.results.device_s, self.results.epochs(cell)
+        seconds = spent.get(cell.evaluate, 0.0)
+        if cell.fit is None:
+            return seconds
+        (epochs,) = self.plan.expansion.jobs[cell.evaluate].settings["checkpoint"].values()
+        return seconds + min(1.0, int(epochs) / len(made)) * spent.get(cell.fit, 0.0)
 
     def compare(self, one: Group, other: Group, metric: str, test: Test) -> Comparison | str:
         """One group less another in the metric's unit, or why no test applies."""
@@ -144,6 +191,7 @@ def _columns(path: Path, metric: str) -> tuple[tuple[str, ...], NDArray[numpy.fl
         if metric not in file.schema_arrow.names:
             return None
         table = file.read(["item", metric])
+    table = table.filter(table[metric].is_valid())  # some metrics are not defined on every item
     names = _one_of_each(tuple(table["item"].to_pylist()))
     return names, numpy.array(table[metric].to_pylist(), dtype=numpy.float64)
 
@@ -152,6 +200,12 @@ def _columns(path: Path, metric: str) -> tuple[tuple[str, ...], NDArray[numpy.fl
 def _one_of_each(names: tuple[str, ...]) -> tuple[str, ...]:
     """The same names once, however many files hold them."""
     return names
+
+
+def _estimate(made: Mapping[str, Any], metric: str) -> Estimate:
+    """An estimate as it was remembered, in the metric's unit."""
+    spread = Spread(tuple((part[0], part[1]) for part in made["spread"]["parts"]))
+    return Estimate(**{**made, "spread": spread}).scaled(METRICS[metric].factor)
 
 
 def _evidence(outputs: Sequence[Output]) -> list[list[str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from lwspec.engine import store as db
 from lwspec.engine.expand import Cell
@@ -32,6 +32,8 @@ class Results:
     """Every taken output, by job and name."""
 
     outputs: Mapping[str, Mapping[str, Output]]
+    device_s: Mapping[str, float] = field(default_factory=dict)
+    """Job to the device seconds of all its attempts."""
 
     def evaluation(self, cell: Cell) -> Output | None:
         """What the cell's evaluation found, or None where it has not finished.
@@ -57,7 +59,7 @@ def epoch_name(epoch: int) -> str:
 
 
 def read_results(store: Store) -> Results:
-    """Read every taken output in two queries."""
+    """Read every taken output, and what each job's attempts took."""
     metrics: dict[tuple[str, str], dict[str, float]] = {}
     outputs: dict[str, dict[str, Output]] = {}
     with store.read() as connection:
@@ -68,7 +70,10 @@ def read_results(store: Store) -> Results:
             outputs.setdefault(row.job, {})[row.output] = Output(
                 row.job, row.output, row.attempt, values, row.files, row.facts
             )
-    return Results(outputs)
+        columns = db.attempts.c
+        spent = select(columns.job, func.sum(columns.device_s)).group_by(columns.job)
+        device_s = {row[0]: float(row[1]) for row in connection.execute(spent)}
+    return Results(outputs, device_s)
 
 
 @dataclass(frozen=True)

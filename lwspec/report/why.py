@@ -71,8 +71,9 @@ def _artefact(ref: str, content: Content) -> list[Job]:
         cell
         for data in content.tables
         if ref in (data.layout.table.name, *data.layout.table.files)
-        for slot in data.layout.slots.values()
-        for cell in slot.group.cells
+        for entry in data.entries.values()
+        for group in entry.groups
+        for cell in group.cells
     ] or [
         cell
         for shown in content.figures
@@ -128,7 +129,7 @@ def _jobs(ref: str, plan: Plan) -> list[Job]:
 
 
 def _evaluations(entry: Entry, plan: Plan) -> list[Job]:
-    ids = dict.fromkeys(cell.evaluate for cell in entry.group.cells)
+    ids = dict.fromkeys(cell.evaluate for group in entry.groups for cell in group.cells)
     return [plan.expansion.jobs[job] for job in ids]
 
 

@@ -31,6 +31,7 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
         write=True,
         control=settings.get("control"),
         sample_seed=sample_seed,
+        bits=settings.get("bits"),
     )
     predictions = _write_predictions(attempt, items, scored)
     record = write_record(attempt, len(items.rows), checkpoint, scored.metrics)

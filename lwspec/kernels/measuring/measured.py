@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from lwspec.engine.metrics import DECIDES
 from lwspec.engine.runfolder import read_json, write_json
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.disjoint import check_unseen
-from lwspec.kernels.measuring.score import DECIDES
 from lwspec.kernels.setup import open_setup
 from lwspec.kernels.training.checkpoint import load_weights
 

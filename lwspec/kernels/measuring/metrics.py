@@ -11,6 +11,13 @@ from lwspec.errors import DataError
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
+Entity = tuple[str, ...]
+"""A number or name as its words."""
+_WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*|[^\w\s]")
+"""A number, a word, or a mark."""
+_ENDS, _OPENS = frozenset(".!?"), frozenset("\"'([{\u201c\u2018\u00ab")
+"""Marks that end a sentence, and marks that may stand before the first word of one."""
+
 
 def macro_f1(labels: Sequence[int], predicted: Sequence[int], num_labels: int) -> float:
     """The mean F1 over every label of the task, those absent from the test included.
@@ -38,8 +45,8 @@ def parse_answer(written: str, answers: Sequence[str]) -> int | None:
 
 def text_scores(
     written: Sequence[str], accepted: Sequence[Sequence[str]], answer_pattern: str | None = None
-) -> dict[str, list[float]]:
-    """Each row's ROUGE-1, -2 and -L (F measure, stemmed) and the answers' agreement.
+) -> dict[str, list[float | None]]:
+    """Each row's ROUGE-1, -2 and -L (F measure, stemmed), entity recall and answers' agreement.
 
     Of several accepted answers the best counts. Agreement is exact match and token F1 of the
     normalised texts; or, with `answer_pattern`, whether its group finds the same first in both
@@ -52,20 +59,25 @@ def text_scores(
     scorer = RougeScorer(ROUGE, use_stemmer=True)
     pairs = list(zip(written, accepted, strict=True))
     rouge = [scorer.score_multi(list(answers), text) for text, answers in pairs]
-    scores = {name: [float(score[name].fmeasure) for score in rouge] for name in ROUGE}
+    scores: dict[str, list[float | None]] = {
+        name: [float(score[name].fmeasure) for score in rouge] for name in ROUGE
+    }
+    scores["entity_recall"] = [entity_recall(text, answers) for text, answers in pairs]
     if answer_pattern is not None:
         return {**scores, **_answer_scores(answer_pattern, pairs)}
-    exact = [
+    exact: list[float | None] = [
         float(normalised(text) in {normalised(answer) for answer in answers})
         for text, answers in pairs
     ]
-    f1 = [max(token_f1(text, answer) for answer in answers) for text, answers in pairs]
+    f1: list[float | None] = [
+        max(token_f1(text, answer) for answer in answers) for text, answers in pairs
+    ]
     return {**scores, "exact_match": exact, "token_f1": f1}
 
 
 def _answer_scores(
     pattern: str, pairs: Sequence[tuple[str, Sequence[str]]]
-) -> dict[str, list[float]]:
+) -> dict[str, list[float | None]]:
     """Whether the pattern finds an accepted answer in each text, and whether it finds nothing."""
     found = [first_match(pattern, text) for text, _ in pairs]
     wanted = [{first_match(pattern, answer) for answer in answers} for _, answers in pairs]
@@ -76,14 +88,69 @@ def _answer_scores(
             f"rows, such as {pairs[without[0]][1][0]!r}",
             remedy="mend answer_pattern or target",
         )
-    right = [float(text in answers) for text, answers in zip(found, wanted, strict=True)]
+    right: list[float | None] = [
+        float(text in answers) for text, answers in zip(found, wanted, strict=True)
+    ]
     return {"exact_match": right, "unparsed_rate": [float(text is None) for text in found]}
 
 
-def mean(values: Iterable[float]) -> float:
-    """The mean of at least one value."""
-    listed = [float(value) for value in values]
-    return sum(listed) / len(listed)
+def entity_recall(written: str, accepted: Sequence[str]) -> float | None:
+    """The share of a target's entities that occur in what was written; of several, the best.
+
+    None where no target names any. Approximates the target recall of Nan et al. 2021 (EACL,
+    "Entity-level Factual Consistency of Abstractive Text Summarization", section 2), which a
+    tagger of named entities finds. An entity occurs where its words follow one another in the
+    text, in any case and without their possessive 's.
+    """
+    said = _words(written)
+    wanted = [found for target in accepted if (found := entities(target))]
+    shares = [sum(_occurs(entity, said) for entity in found) / len(found) for found in wanted]
+    return max(shares, default=None)
+
+
+def entities(text: str) -> set[Entity]:
+    """The numbers of a text, and its runs of capitalised words, as words in lower case.
+
+    A run is of words that follow one another with nothing but spaces between them. A sentence's
+    first word belongs to none, since its capital says nothing: "The United Nations" is "united
+    nations", and a name that is a sentence's first word alone is missed. A sentence begins with the
+    text and behind a full stop, exclamation or question mark, whatever quotes or brackets open it.
+    Numbers keep points and colons between their digits and lose commas.
+    """
+    found: set[Entity] = set()
+    run: list[str] = []
+    begins = True
+    for word in [*_WORD.findall(text), "."]:
+        if word[0].isupper() and not begins:
+            run.append(_plain(word))
+            continue
+        if run:
+            found.add(tuple(run))
+            run = []
+        if word[0].isdigit():
+            found.add((_plain(word),))
+        begins = word in _ENDS or (begins and word in _OPENS)
+    return found
+
+
+def _words(text: str) -> list[str]:
+    return [_plain(word) for word in _WORD.findall(text) if word[0].isalnum()]
+
+
+def _plain(word: str) -> str:
+    bare = re.sub(r"['\u2019]s$", "", word.lower())
+    return bare.replace(",", "") if bare[0].isdigit() else bare
+
+
+def _occurs(entity: Entity, words: Sequence[str]) -> bool:
+    size = len(entity)
+    return any(tuple(words[at : at + size]) == entity for at in range(len(words) - size + 1))
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that there are; None where there is none."""
+    listed = [float(value) for value in values if value is not None]
+    return sum(listed) / len(listed) if listed else None
 
 
 def first_match(pattern: str, text: str) -> str | None:

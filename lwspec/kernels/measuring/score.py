@@ -20,6 +20,7 @@ from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.batches import RowsAtOnce, by_length
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.measuring import wire
+from lwspec.kernels.measuring.bits import context_bits
 from lwspec.kernels.measuring.controls import Send, Sent, controlled, receiver_alone
 from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.models.answering import answer
@@ -30,15 +31,13 @@ LOGITS_AT_ONCE = 2**29
 TEXT = "text"
 """The precision of a message that is no tensor."""
 
-DECIDES = {"classification": "accuracy", "generation": "rougeL"}
-"""Kind of task to the validation metric by which the best epoch is chosen."""
-
 
 @dataclass(frozen=True)
 class Scored:
     """What a split scored, and a column of predictions for each thing known of its rows.
 
-    A metric that is a mean over rows has its rows' scores in the column of its name.
+    A metric that is a mean over rows has its rows' scores in the column of its name, None for a row
+    on which it is not defined.
     """
 
     metrics: Mapping[str, float]
@@ -58,6 +57,7 @@ class Said:
     first_token: int
     written: str | None
     message_bytes: int
+    context_bits: float | None
 
 
 def score(
@@ -69,13 +69,15 @@ def score(
     batch_size: int = ROWS_AT_ONCE,
     precision: str | None = None,
     write: bool = False,
+    bits: int | None = None,
     control: str | None = None,
     sample_seed: int = 0,
 ) -> Scored:
     """Score every row; with `precision`, messages pass through bytes first and are measured.
 
-    Labels are also written freely with `write`; free text is always written. A `control` changes
-    what reaches the receiver, by the task's `sample_seed`.
+    Labels are also written freely with `write`; free text is always written. With `bits`, what
+    messages tell of the first so many tokens of contexts is measured too. A `control` changes what
+    reaches the receiver, by the task's `sample_seed`.
     """
     if arm.predict is not None:
         logprobs = arm.predict(setup, items.everything())
@@ -92,7 +94,7 @@ def score(
     presented = receiver_alone(arm) if control == "no_transfer" else arm
 
     def ask(indices: Sequence[int]) -> list[Said]:
-        return _ask(presented, setup, items, indices, label_ids, sent, most)
+        return _ask(presented, setup, items, indices, label_ids, sent, most, bits)
 
     assert setup.reader is not None
     logits = sum(map(len, label_ids), 1) * setup.reader.embedding.num_embeddings
@@ -113,6 +115,8 @@ def score(
     scored = _with(scored, {"first_token_accuracy": right})
     if precision is not None and arm.sends:
         scored = _with(scored, {"message_bytes": [row.message_bytes for row in said]})
+    if bits is not None:
+        scored = _with(scored, {"context_bits": [row.context_bits for row in said]})
     return scored
 
 
@@ -131,12 +135,13 @@ def _ask_all(
 
 def _with(
     scored: Scored,
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float | None]],
     columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Scored:
-    """Add rows' scores, their means, and other columns."""
-    means = {name: mean(rows) for name, rows in scores.items()}
-    return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **scores})
+    """Add rows' scores, their means, and other columns; what is defined on no row is left out."""
+    means = {name: value for name, rows in scores.items() if (value := mean(rows)) is not None}
+    kept = {name: scores[name] for name in means}
+    return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **kept})
 
 
 def _ask(
@@ -147,16 +152,22 @@ def _ask(
     label_ids: Sequence[Sequence[int]],
     send: Send,
     most: int,
+    bits: int | None,
 ) -> list[Said]:
-    """Run the reader once over some rows."""
+    """Run the reader once over some rows; with `bits`, over their contexts too."""
     assert setup.reader is not None
     messages, sizes = send(indices)
+    rows = [items.rows[index] for index in indices]
     with torch.no_grad():
-        prompts = present_all(arm, setup, messages, [items.rows[index] for index in indices])
+        prompts = present_all(arm, setup, messages, rows)
+    told: Sequence[float | None] = [None] * len(rows)
+    if bits is not None:
+        at_once = max(1, LOGITS_AT_ONCE // (bits * setup.reader.embedding.num_embeddings))
+        told = context_bits(arm, setup, prompts, rows, bits, at_once)
     answers = answer(setup.reader, prompts, label_ids, most)
     written: Sequence[str | None] = answers.written or [None] * len(indices)
     logprobs, firsts = answers.label_logprobs.tolist(), answers.first_token.tolist()
-    said = [Said(*row) for row in zip(logprobs, firsts, written, sizes, strict=True)]
+    said = [Said(*row) for row in zip(logprobs, firsts, written, sizes, told, strict=True)]
     if arm.verdict is None:
         return said
     verdicts = [arm.verdict(setup, message) for message in messages]

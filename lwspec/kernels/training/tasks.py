@@ -90,7 +90,7 @@ def _one(values: Sequence[Any]) -> Any:
     return [row for rows in values for row in rows]
 
 
-def validated(scores: Mapping[str, Scored]) -> dict[str, float]:
+def validated(scores: Mapping[str, Scored]) -> Mapping[str, float | None]:
     """An epoch's metrics from each task's: the mean over tasks, and of several each one's too."""
     if len(scores) == 1:
         return validation_metrics(*scores.values())

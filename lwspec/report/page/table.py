@@ -92,7 +92,12 @@ def link_entry(data: TableData, place: Place, results: Results, behind: Behind) 
 
 def measured(entry: Entry, results: Results) -> list[str]:
     """The finished measurements behind an entry."""
-    return [cell.evaluate for cell in entry.group.cells if results.evaluation(cell) is not None]
+    return [
+        cell.evaluate
+        for group in entry.groups
+        for cell in group.cells
+        if results.evaluation(cell) is not None
+    ]
 
 
 def _rows(data: TableData, results: Results, behind: Behind) -> Sequence[Row]:

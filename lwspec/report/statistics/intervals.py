@@ -21,6 +21,8 @@ SEEDS = "t over seeds"
 ITEMS = "t over items"
 WILSON = "Wilson over items"
 DETERMINISTIC = "deterministic"
+PAIRED_BOOTSTRAP = "paired bootstrap over items, t over seeds"
+COUNTED = "counted"
 """How an interval was made, or why there is none."""
 
 

@@ -102,14 +102,7 @@ def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
     """
     gaps = one - other
     difference, n = float(gaps.mean()), gaps.size
-    source = numpy.random.default_rng(0)
-    values, counts = numpy.unique(gaps, return_counts=True)
-    means = numpy.concatenate(
-        [
-            source.multinomial(n, counts / n, size=part) @ values / n
-            for part in _parts(BOOTSTRAP_DRAWS, values.size)
-        ]
-    )
+    means = resampled(gaps[:, None], BOOTSTRAP_DRAWS)[:, 0]
     far = int((numpy.abs(means - difference) >= abs(difference) - 1e-12).sum())
     low, high = numpy.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     effect = _in_units_of(float(gaps.std(ddof=1)) if n > 1 else 0.0, difference)
@@ -122,6 +115,21 @@ def paired_bootstrap(one: Scores, other: Scores) -> Comparison:
         None if effect is None else (far + 1) / (BOOTSTRAP_DRAWS + 1),
         effect,
         "Cohen's d of items",
+    )
+
+
+def resampled(scores: Scores, draws: int) -> Scores:
+    """Means [draws, columns] of the rows of `scores` [items, columns], items drawn anew each time.
+
+    Columns are drawn together; seeded, so that the same scores give the same draws.
+    """
+    source, n = numpy.random.default_rng(0), len(scores)
+    values, counts = numpy.unique(scores, axis=0, return_counts=True)
+    return numpy.concatenate(
+        [
+            source.multinomial(n, counts / n, size=part) @ values / n
+            for part in _parts(draws, len(values))
+        ]
     )
 
 

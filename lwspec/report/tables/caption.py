@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lwspec.engine.controls import CONTROL, CONTROLS
-from lwspec.engine.metrics import METRICS
+from lwspec.engine.metrics import DECIDES, METRICS, NO_MESSAGE, WITH_TEXT
 from lwspec.engine.plan import Plan
 from lwspec.report.statistics.intervals import (
     DETERMINISTIC,
     ITEMS,
     ONE_SEED,
+    PAIRED_BOOTSTRAP,
     SEEDS,
     SEEDS_AND_ITEMS,
     WILSON,
 )
 from lwspec.report.tables.entries import (
+    NO_GAP,
     NOT_RUN,
     OUTSIDE,
     PLANNED,
@@ -30,6 +32,7 @@ INTERVAL_NOTES = {
     SEEDS: "Brackets: 95% interval over seeds.",
     WILSON: "Arms without a seed run once; their interval is over test items (Wilson).",
     ITEMS: "Arms without a seed run once; their interval is over test items (Student's t).",
+    PAIRED_BOOTSTRAP: "Brackets: 95% bootstrap over test items, Student's t over seeds.",
     ONE_SEED: "One seed gives no interval.",
     DETERMINISTIC: "Arms without a seed run once.",
 }
@@ -38,7 +41,7 @@ INTERVAL_NOTES = {
 def caption(data: TableData, plan: Plan) -> str:
     """The spec's caption, and what a reader must know to read the numbers, as plain text."""
     present = list(data.entries.values())
-    notes = [*_pairs(data, plan), *_unit_notes(data)]
+    notes = [*_pairs(data, plan), *_unit_notes(data), *_made_notes(data, plan)]
     notes += _interval_notes(data)
     notes += _test_notes(data)
     notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
@@ -46,6 +49,7 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _train_on_notes(data, plan)
     notes += _epoch_notes(data, plan)
     notes += _control_notes(present)
+    notes += _unequal_notes(data, plan)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
         listed = " or ".join(map(str, passes))
@@ -61,6 +65,11 @@ def caption(data: TableData, plan: Plan) -> str:
         notes.append(f"\u201c{PLANNED}\u201d: priced, and not meant to be run yet.")
     if any(entry.text == UNDEFINED for entry in present):
         notes.append(f"\u201c{UNDEFINED}\u201d: the metric is not defined for the arm.")
+    if any(entry.text == NO_GAP for entry in present):
+        notes.append(
+            f"\u201c{NO_GAP}\u201d: {WITH_TEXT} is not above {NO_MESSAGE} beyond chance, so that "
+            "there is nothing to recover."
+        )
     if len(present) < len(data.layout.rows) * len(data.layout.columns):
         notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
     return " ".join([data.layout.table.caption, *notes]).strip()
@@ -133,18 +142,51 @@ def _train_on_notes(data: TableData, plan: Plan) -> list[str]:
 
 def _unit_notes(data: TableData) -> list[str]:
     """The unit, and the one metric where neither the spec's caption nor a column names it."""
-    units = {METRICS[metric].unit for metric in data.layout.table.metric}
-    if len(units) == 1:
-        (unit,) = units
-        heading = METRICS[data.layout.table.metric[0]].heading
-        said = f"{data.layout.table.caption} {unit}".lower()
-        if len(data.layout.table.metric) > 1 or heading.lower() in said:
-            return [f"In {unit}."]
-        return [f"{heading[0].upper()}{heading[1:]}, in {unit}."]
     by_unit: dict[str, list[str]] = {}
     for metric in data.layout.table.metric:
         by_unit.setdefault(METRICS[metric].unit, []).append(METRICS[metric].heading)
-    return [f"{', '.join(headings)}: in {unit}." for unit, headings in by_unit.items()]
+    if len(by_unit) == 1:
+        ((unit, headings),) = by_unit.items()
+        said = f"{data.layout.table.caption} {unit}".lower()
+        if not unit:
+            return []
+        if len(headings) > 1 or headings[0].lower() in said:
+            return [f"In {unit}."]
+        return [f"{headings[0][0].upper()}{headings[0][1:]}, in {unit}."]
+    return [f"{', '.join(headings)}: in {unit}." for unit, headings in by_unit.items() if unit]
+
+
+def _made_notes(data: TableData, plan: Plan) -> list[str]:
+    """What numbers are whose names do not say it."""
+    metrics, tasks = data.layout.table.metric, plan.loaded.spec.tasks
+    notes = []
+    if "recovered_gap" in metrics:
+        kinds = dict.fromkeys(tasks[entry.group.task].kind for entry in data.entries.values())
+        scores = " or ".join(METRICS[DECIDES[kind]].heading for kind in kinds)
+        notes.append(
+            f"Recovered gap: (score - {NO_MESSAGE}) / ({WITH_TEXT} - {NO_MESSAGE}), of {scores}."
+        )
+    if "entity_recall" in metrics:
+        notes.append(
+            "Entity recall: numbers and capitalised words within sentences, over the items whose "
+            "target holds any."
+        )
+    if "context_bits" in metrics:
+        homes = {e.name: e.evaluate.bits for e in plan.loaded.spec.experiment}
+        used = {homes[entry.group.experiment] for entry in data.entries.values()}
+        counts = " or ".join(str(count) for count in sorted(filter(None, used)))
+        notes.append(
+            f"Context bits: what the message saves the receiver in reading the first {counts} "
+            "tokens of the context, in log-likelihood."
+        )
+    if "parameters" in metrics:
+        notes.append("Parameters: those that are trained.")
+    if "gpu_seconds" in metrics:
+        notes.append(
+            "Device seconds: of the fit and the evaluation, all their attempts, on the mean over "
+            "seeds; what the sender reads once for all arms is not in them."
+        )
+    return notes
 
 
 def _counted(what: str, counts: Sequence[tuple[str, int | None]]) -> list[str]:
@@ -178,6 +220,16 @@ def _control_notes(present: Sequence[Entry]) -> list[str]:
     points = [entry.group.cells[0].point for entry in present]
     names = dict.fromkeys(point[CONTROL] for point in points if CONTROL in point)
     return [f"{CONTROL}={name}: {CONTROLS[name].says}." for name in names]
+
+
+def _unequal_notes(data: TableData, plan: Plan) -> list[str]:
+    """What differs between the arms beside what they are, and the spec's reason."""
+    differing = plan.loaded.unequal.get(data.layout.table.name)
+    if not differing:
+        return []
+    reason = str(data.layout.table.unequal).strip()
+    end = "" if reason.endswith((".", "!", "?")) else "."
+    return [f"On unequal terms: {'; '.join(differing)}. Why: {reason}{end}"]
 
 
 def _test_notes(data: TableData) -> list[str]:

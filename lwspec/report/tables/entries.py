@@ -12,7 +12,7 @@ from lwspec.report.statistics.intervals import Estimate
 from lwspec.report.statistics.tests import Comparison, holm
 from lwspec.report.tables.layout import Layout, Place, Slot
 
-NOT_RUN, PLANNED, UNDEFINED, OUTSIDE = "not run", "plan only", "n/a", "--"
+NOT_RUN, PLANNED, UNDEFINED, OUTSIDE, NO_GAP = "not run", "plan only", "n/a", "--", "no gap"
 """What stands in an entry without a number; the caption says what it means."""
 
 SIGNIFICANT = 0.05
@@ -37,19 +37,28 @@ class Entry:
     """What a latency was timed on."""
     missing: tuple[str, ...]
     """Ids of the measurements that have not finished, or lack the metric that others have."""
+    bounds: tuple[Group, ...] = ()
+    """What it lies between, where it is a share of a gap."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Whose measurements stand behind it."""
+        return (self.group, *self.bounds)
 
     @property
     def text(self) -> str:
         """The number as tables and macros print it, or why there is none."""
         if self.estimate is None:
             return self._why_empty
-        return f"{self.estimate.mean:.1f}"
+        return METRICS[self.metric].text(self.estimate.mean)
 
     @property
     def _why_empty(self) -> str:
-        if self.group.plan_only:
+        if any(group.plan_only for group in self.groups):
             return PLANNED
-        return NOT_RUN if self.missing else UNDEFINED
+        if self.missing:
+            return NOT_RUN
+        return NO_GAP if self.bounds else UNDEFINED
 
     @property
     def some(self) -> str:
@@ -117,11 +126,13 @@ def table_entry(slot: Slot, numbers: Numbers) -> Entry:
     group, found = slot.group, numbers.found(slot.group)
     facts = found.outputs[0].facts if found.outputs else {}
     told = [output for output in found.outputs if slot.metric in output.metrics]
+    unbound = [job for bound in slot.bounds for job in numbers.found(bound).missing]
+    gap = METRICS[slot.metric].made == "held against bounds"
     silent = [output.job for output in found.outputs if told and output not in told]
     return Entry(
         group,
         slot.metric,
-        numbers.estimate(group, slot.metric),
+        numbers.recovered(group, slot.bounds) if gap else numbers.estimate(group, slot.metric),
         len(found.outputs) - len(silent),
         len(found.outputs) + len(found.missing),
         any(output.facts.get("subset") for output in found.outputs),
@@ -129,7 +140,8 @@ def table_entry(slot: Slot, numbers: Numbers) -> Entry:
         _samples(group, numbers.results),
         facts.get("passes"),
         facts.get("hardware"),
-        () if group.plan_only else (*found.missing, *silent),
+        () if group.plan_only else (*found.missing, *silent, *unbound),
+        slot.bounds,
     )
 
 

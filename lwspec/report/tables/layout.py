@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lwspec.engine.artefacts import Table
-from lwspec.engine.metrics import METRICS, Metric
+from lwspec.engine.metrics import METRICS, NO_MESSAGE, WITH_TEXT, Metric
 from lwspec.engine.plan import Plan
 from lwspec.errors import SpecError, nearest
 from lwspec.report.query import Group, groups
@@ -21,6 +21,8 @@ class Slot:
 
     group: Group
     metric: str
+    bounds: tuple[Group, ...] = ()
+    """Of a recovered gap, the arms without a message and with the text that it lies between."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Layout:
     headings: Mapping[str, str]
     """Row to the heading that it stands under, where the table has groups."""
     against: Mapping[Place, Place]
-    """Each entry that is tested, and the one that it is tested against."""
+    """Each entry that is tested, and the one that it is tested against: of what was measured."""
 
     @property
     def path(self) -> str:
@@ -44,9 +46,10 @@ class Layout:
 
 def layout(table: Table, plan: Plan) -> Layout:
     """Lay a table out. Raises SpecError where it compares with a row or column that it lacks."""
+    behind = groups(plan, table.experiments)
     found = [
         group
-        for group in groups(plan, table.experiments)
+        for group in behind
         if (table.arms is None or group.arm in table.arms)
         and (table.tasks is None or group.task in table.tasks)
     ]
@@ -62,7 +65,7 @@ def layout(table: Table, plan: Plan) -> Layout:
     }
     by_name: dict[Place, Slot] = {
         (names[id(group)], _column(group.task, METRICS[metric], len(tasks), table)): Slot(
-            group, metric
+            group, metric, _bounds(group, metric, behind, plan)
         )
         for group in found
         for metric in table.metric
@@ -82,6 +85,25 @@ def layout(table: Table, plan: Plan) -> Layout:
         return Layout(table, columns, rows, turned, {}, pairs)
     headings = {names[id(group)]: group.heading for group in found} if table.groups else {}
     return Layout(table, rows, columns, by_name, headings, against)
+
+
+def _bounds(group: Group, metric: str, behind: Sequence[Group], plan: Plan) -> tuple[Group, ...]:
+    """What a recovered gap lies between, on the group's task and of its receiver."""
+    homes = {e.name: e for e in plan.loaded.spec.experiment}
+    home = homes[group.experiment]
+    if METRICS[metric].made != "held against bounds" or home.latency is not None:
+        return ()
+
+    def bound(arm: str) -> Group:
+        return next(
+            other
+            for other in behind
+            if (other.arm, other.task, other.point) == (arm, group.task, "")
+            and homes[other.experiment].receiver == home.receiver
+            and homes[other.experiment].latency is None
+        )
+
+    return bound(NO_MESSAGE), bound(WITH_TEXT)
 
 
 def _column(task: str, metric: Metric, tasks: int, table: Table) -> str:
@@ -106,5 +128,7 @@ def _against(
             remedy=f"choose among: {', '.join(rows)}",
         )
     return {
-        (row, column): (to, column) for row, column in slots if row != to and (to, column) in slots
+        (row, column): (to, column)
+        for (row, column), slot in slots.items()
+        if row != to and (to, column) in slots and METRICS[slot.metric].made == "measured"
     }
