@@ -25,11 +25,7 @@ def keys_values(reader: Reader, prompts: Sequence[Prompt], ends: int | None = No
     Gradients reach what the prompts hold of tensors; call it without where none are wanted.
     Raises ModelError for models whose layers keep something else.
     """
-    if not reader.by_position:
-        raise ModelError(
-            f"the layers of {type(reader.model).__name__} keep more than keys and values",
-            remedy="choose another model, or another arm",
-        )
+    refuse_other_states(reader)
     padded, cache = reader.pad(prompts), DynamicCache()
     if ends is not None:
         shifted = padded.positions + ends - padded.next_positions
@@ -43,10 +39,36 @@ def keys_values(reader: Reader, prompts: Sequence[Prompt], ends: int | None = No
             use_cache=True,
             logits_to_keep=1,
         )
+    return last_kept(cache, padded.mask.sum(1).tolist())
+
+
+def refuse_other_states(reader: Reader) -> None:
+    """Raise ModelError for a model whose layers keep something beside keys and values."""
+    if not reader.by_position:
+        raise ModelError(
+            f"the layers of {type(reader.model).__name__} keep more than keys and values",
+            remedy="choose another model, or another arm",
+        )
+
+
+def last_kept(cache: DynamicCache, lengths: Sequence[int]) -> list[Tensor]:
+    """Each row's last tokens in a cache, so many: [D, 2, H, T, W]."""
     layers = [torch.stack([each.keys, each.values], 1) for each in cache.layers]  # type: ignore[union-attr,list-item]
     whole_BDTW = torch.stack(layers, 1)
-    lengths = padded.mask.sum(1).tolist()
     return [row[..., -length:, :] for row, length in zip(whole_BDTW, lengths, strict=True)]
+
+
+def as_vectors(keys_values: Tensor) -> Tensor:
+    """Keys and values [..., H, T, W] with the heads of a token side by side: [..., T, H * W]."""
+    return keys_values.transpose(-3, -2).flatten(-2)
+
+
+def from_vectors(reader: Reader, vectors: Tensor) -> Tensor:
+    """Keys and values [..., H, T, W] for a model, from [..., T, H * W]."""
+    config = reader.model.config.get_text_config()
+    heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    apart = vectors.reshape(*vectors.shape[:-1], heads, vectors.shape[-1] // heads)
+    return apart.transpose(-3, -2)
 
 
 def as_cached(keys_values: Tensor, layers: Sequence[int] | None = None) -> Cached:
