@@ -77,6 +77,20 @@ def test_a_reader_that_is_trained_is_launched_block_by_block_also_where_compiled
     assert training_work(lora, all_arms()["lora"].declaration, facts).blocks > 0
 
 
+def test_a_model_that_reads_for_its_message_is_priced_there_and_back() -> None:
+    """64 tokens of 16 texts and 8 of memory; where they are said again, the receiver reads them."""
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {}, {"data": 16}, {}, "cpu", {})
+    task = {"sender_prompt": "", "query": "", "answer": "", "max_prompt_tokens": 256}
+    counted = []
+    for weight in (0.0, 1.0):
+        settings = {**fit().settings, "arm_settings": {"autoencoding": weight}, "task": task}
+        job = replace(fit(), step="icae", settings=settings, inputs={"data": "data"})
+        counted.append(training_work(job, all_arms()["icae"].declaration, facts).frozen_flop)
+    answered = step_of(fit()).frozen_flop
+    assert counted == [answered + 4e6 * 16 * (64 + 8), answered + 4e6 * 16 * (64 + 8 + 64)]
+
+
 def test_soft_prompts_alone_are_priced_without_the_text() -> None:
     shape = Shape(64, 4, 1e6)
     facts = Facts({"s": shape, "r": shape}, {}, {"data": 16}, {}, "cpu", {})

@@ -181,6 +181,7 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
         moved_bytes=11 * 4 * weights,
         blocks=6.0 if launched else 0.0,
     )
+<<<<<<< HEAD
     return passed + own
 
 
@@ -198,6 +199,11 @@ def _reading(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
         blocks=reader.layers * batches,
     )
     return once.times(passes)
+=======
+    stored = 8 * weights  # weights and a checkpoint of weights and two moments, once an epoch
+    read_here = _reading_along(job, arm, facts, batch, 1, learns=True)
+    return (passed + own + read_here).times(steps) + Work(disk_bytes=2 * stored)
+>>>>>>> memory
 
 
 def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
@@ -207,13 +213,45 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     written = task.get("max_new_tokens", ANSWER_TOKENS if job.kind == "evaluate" else 0)
     batches = ceil(rows / _at_once(job, arm, facts, ANSWERED_CHARS))
     passes = batches * (1 + written)
+<<<<<<< HEAD
     if bits := job.settings.get("bits", 0):  # the context behind the prompt, twice
         tokens, passes = tokens + 2 * (tokens + bits), passes + 2 * batches
     return Work(
+=======
+    return _reading_along(job, arm, facts, rows, batches, learns=False) + Work(
+>>>>>>> memory
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
         moved_bytes=2 * reader.parameters * passes,
         blocks=reader.layers * passes,
     )
+
+
+def _reading_along(
+    job: Job, arm: ArmDeclaration, facts: Facts, rows: int, batches: int, *, learns: bool
+) -> Work:
+    """The texts' passes through a model that an arm's own jobs make messages with.
+
+    The sender, or the receiver in its place; there and back where it learns with weights of the
+    arm's in it, and then the receiver's too, where it must say the texts again.
+    """
+    task = job.settings["task"]
+    if not (arm.soft and "sender_prompt" in task):
+        return Work()
+    reads = _sender_shape(job, facts) if "sender" in arm.models else _reader(job, arm, facts)
+    parsed = arm.settings.model_validate(job.settings["arm_settings"])
+    tokens = _prompt_tokens(task["max_prompt_tokens"], job, facts)
+    back = learns and bool(arm.own)
+
+    def passed(shape: Shape, read: float) -> Work:
+        return Work(
+            frozen_flop=(4 if back else 2) * shape.parameters * rows * read,
+            moved_bytes=(4 if back else 2) * shape.parameters * batches,
+            blocks=(3 if back else 1) * shape.layers * batches,
+        )
+
+    made = passed(reads, tokens + arm.message_tokens(parsed))
+    again = learns and bool(getattr(parsed, "autoencoding", 0.0))
+    return made + passed(_reader(job, arm, facts), tokens) if again else made
 
 
 def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:

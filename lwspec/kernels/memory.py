@@ -16,7 +16,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lwspec.kernels.message import Cached, Prompt
 from lwspec.kernels.models.answer_logits import answer_logits
-from lwspec.kernels.models.keys_values import as_cached, keys_values
+from lwspec.kernels.models.keys_values import (
+    as_cached,
+    as_vectors,
+    from_vectors,
+    keys_values,
+)
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.training.loss import Counts, answer_loss
 
@@ -83,16 +88,13 @@ def last_keys_values(
     With `ends` they lie just before this position, and the text before them.
     """
     read = keys_values(reader, prompts, ends)
-    last = torch.stack([row[..., -tokens:, :] for row in read])
-    return last.transpose(3, 4).flatten(-2)
+    return as_vectors(torch.stack([row[..., -tokens:, :] for row in read]))
 
 
 def handed_over(reader: Reader, message: Tensor, ends: int | None = None) -> Cached:
     """A message [L, 2, M, K] as a prompt's first segment; what is read next has position `ends`,
     or M as if nothing but the memory had been read."""
-    config = reader.model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    cached = as_cached(message.view(*message.shape[:-1], heads, -1).transpose(2, 3))
+    cached = as_cached(from_vectors(reader, message))
     return cached if ends is None else replace(cached, tokens=ends)
 
 
