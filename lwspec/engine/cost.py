@@ -181,8 +181,8 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
         moved_bytes=11 * 4 * weights,
         blocks=6.0 if launched else 0.0,
     )
-<<<<<<< HEAD
-    return passed + own
+    read_here = _reading_along(job, arm, facts, batch, 1, learns=True)
+    return passed + own + read_here
 
 
 def _reading(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
@@ -199,11 +199,6 @@ def _reading(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
         blocks=reader.layers * batches,
     )
     return once.times(passes)
-=======
-    stored = 8 * weights  # weights and a checkpoint of weights and two moments, once an epoch
-    read_here = _reading_along(job, arm, facts, batch, 1, learns=True)
-    return (passed + own + read_here).times(steps) + Work(disk_bytes=2 * stored)
->>>>>>> memory
 
 
 def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
@@ -213,13 +208,9 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     written = task.get("max_new_tokens", ANSWER_TOKENS if job.kind == "evaluate" else 0)
     batches = ceil(rows / _at_once(job, arm, facts, ANSWERED_CHARS))
     passes = batches * (1 + written)
-<<<<<<< HEAD
     if bits := job.settings.get("bits", 0):  # the context behind the prompt, twice
         tokens, passes = tokens + 2 * (tokens + bits), passes + 2 * batches
-    return Work(
-=======
     return _reading_along(job, arm, facts, rows, batches, learns=False) + Work(
->>>>>>> memory
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
         moved_bytes=2 * reader.parameters * passes,
         blocks=reader.layers * passes,

@@ -65,12 +65,8 @@ def as_vectors(keys_values: Tensor) -> Tensor:
 
 def from_vectors(reader: Reader, vectors: Tensor) -> Tensor:
     """Keys and values [..., H, T, W] for a model, from [..., T, H * W]."""
-<<<<<<< HEAD
-    heads: int = reader.model.config.get_text_config().num_key_value_heads
-=======
     config = reader.model.config.get_text_config()
     heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
->>>>>>> memory
     apart = vectors.reshape(*vectors.shape[:-1], heads, vectors.shape[-1] // heads)
     return apart.transpose(-3, -2)
 
