@@ -9,7 +9,8 @@ from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
 from lwspec.engine.controls import CONTROL, of_sender, replaces_message, sender_prompt
-from lwspec.engine.job import OTHER_TASKS, Job, Kind, canonical, identity, role_of
+from lwspec.engine.job import OTHER_TASKS, Job, canonical, role_of
+from lwspec.engine.jobs import Jobs
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.refuse import refuse, refuse_twice
@@ -28,7 +29,6 @@ from lwspec.engine.resolve import (
     trained_on,
     wanted,
 )
-from lwspec.engine.spec import Experiment
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,12 @@ def expand(loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration], located: Loca
     """Expand a spec. Raises SpecError where two sweep points give one job."""
     builder = _Builder(loaded, arms, located)
     cells = [cell for index in range(len(loaded.spec.experiment)) for cell in builder.cells(index)]
-    return Expansion(tuple(cells), builder.jobs, builder.asked, frozenset(builder.to_run))
+    jobs = builder.jobs
+    return Expansion(tuple(cells), jobs.by_id, jobs.asked, frozenset(jobs.to_run))
 
 
 class _Builder:
-    """Collects jobs by id, so that what two cells share is made once."""
+    """Makes cells, and the jobs behind them."""
 
     def __init__(
         self, loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration], located: Located
@@ -74,16 +75,12 @@ class _Builder:
         self.spec = loaded.spec
         self.arms = arms
         self.located = located
-        self.jobs: dict[str, Job] = {}
-        self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
-        self.to_run: set[str] = set()
-        self.labels: dict[tuple[str, str], str] = {}
+        self.jobs = Jobs(loaded.spec)
         self.shared: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
         experiment = self.spec.experiment[index]
-        self.asked[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
             seen: dict[str, Point] = {}
             arm = self.arms[name]
@@ -128,7 +125,7 @@ class _Builder:
         if fit is not None:
             inputs["fit"] = fit
             settings["checkpoint"], reads["fit"] = block.tested()
-        evaluate = self._add(
+        evaluate = self.jobs.add(
             block,
             "evaluate",
             block.arm.name,
@@ -169,7 +166,7 @@ class _Builder:
             settings["checkpoint"], reads["fit"] = block.tested()
         elif seed is not None:
             settings["seed"] = seed
-        evaluate = self._add(
+        evaluate = self.jobs.add(
             block,
             "latency",
             block.arm.name,
@@ -204,7 +201,7 @@ class _Builder:
             of_part = {**READS, "states": rows, "pooled": rows}
             reads |= {name: of_part[role] for role, name in roles.items()}
             places |= lie
-        return self._add(
+        return self.jobs.add(
             first,
             "fit",
             arm.name,
@@ -273,7 +270,7 @@ class _Builder:
         }
         places = self.located.data_paths[block.task]
         label = f"data {block.task}"
-        return self._add(block, "prepare", "data", settings, {}, {}, ("result",), label, places)
+        return self.jobs.add(block, "prepare", "data", settings, {}, {}, ("result",), label, places)
 
     def _need(self, need: Need, block: Block) -> str:
         """The frozen sender over the rows of one task."""
@@ -295,7 +292,7 @@ class _Builder:
         label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
         if block.control in ("random_sender", "task_blind"):
             label += f" {CONTROL}={block.control}"
-        return self._add(
+        return self.jobs.add(
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
 
@@ -326,75 +323,9 @@ class _Builder:
             "version": self.located.models[model]["version"],
             "threads": self.spec.resources.threads,
         }
-        inputs[role] = self._add(
+        inputs[role] = self.jobs.add(
             block, "prepare", "toy", settings, {}, {}, ("result",), f"toy {toy}", {}
         )
-
-    def _add(
-        self,
-        block: Block,
-        kind: Kind,
-        step: str,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        reads: Mapping[str, tuple[str, ...]],
-        outputs: tuple[str, ...],
-        label: str,
-        places: Mapping[str, str],
-        other_tasks: Sequence[str] = (),
-    ) -> str:
-        """Keep a job; where two cells ask for other outputs of it, it owes them all.
-
-        What only plan-only experiments ask for is priced, and not owed.
-        """
-        job_id = identity(kind, step, settings, inputs)
-        label = self._unlike_others(kind, label, job_id, block.experiment)
-        gpus = self.spec.resources.gpus if settings.get("device") == "gpu" else 0
-        states_gb = self.spec.resources.states_gb
-        known = self.jobs.get(job_id)
-        asked, wanted_outputs = self.asked[block.experiment.name], outputs
-        if known is not None and block.experiment.plan_only:
-            outputs = known.outputs
-        elif known is not None and job_id in self.to_run:
-            outputs = tuple(dict.fromkeys([*known.outputs, *outputs]))
-        if not block.experiment.plan_only:
-            self.to_run.add(job_id)
-        job = Job(
-            job_id,
-            kind,
-            step,
-            settings,
-            inputs,
-            outputs,
-            label,
-            {role: reads[role] for role in inputs},
-            places,
-            {
-                "task": block.task,
-                "sender": block.model("sender"),
-                "receiver": block.model("receiver"),
-                **{role_of("task", n): task for n, task in enumerate(other_tasks, start=1)},
-            },
-            gpus,
-            self.spec.resources.threads,
-            kind == "fit" and block.arm.epochs and not block.arm.own,
-            self.spec.resources.compile and kind in ("fit", "evaluate"),
-            None if states_gb is None else int(states_gb * 1e9),
-            1 if self.spec.budget.gpu == "cpu" else gpus,
-        )
-        if known is None or known.outputs != outputs:
-            self.jobs[job.id] = job
-        earlier = asked.get(job.id, ())
-        asked[job.id] = tuple(dict.fromkeys([*earlier, *wanted_outputs]))
-        return job.id
-
-    def _unlike_others(self, kind: Kind, label: str, job: str, experiment: Experiment) -> str:
-        """A label that no other job has: the experiment's name tells two of one label apart."""
-        if job in self.jobs:
-            return self.jobs[job].label
-        if self.labels.setdefault((kind, label), job) != job:
-            label = f"{label}, {experiment.name}"
-        return label
 
 
 def _place_of(arm: ArmDeclaration) -> dict[str, str]:
