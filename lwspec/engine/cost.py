@@ -158,7 +158,7 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
         passed += Work(frozen_flop=2 * reader.parameters * batch * TEXT_TOKENS)
     parsed = arm.settings.model_validate(job.settings["arm_settings"])
     sender = _sender_shape(job, facts)
-    weights = arm.parameters(parsed, sender.width, reader.width)
+    weights = arm.trained_parameters(parsed, {"sender": sender, "receiver": reader})
     read = TEXT_TOKENS / 8 if "states" in job.inputs else 0  # by its cross-attention's keys, values
     own = Work(
         trained_flop=6 * weights * batch * (max(1, arm.message_tokens(parsed)) + read),

@@ -37,6 +37,12 @@ class Batch:
     fields: Sequence[Mapping[str, str]] = ()
     """The rows' other columns that prompts name; none where they name none."""
 
+    @property
+    def rows(self) -> list[Seen]:
+        """What the sender's side sees of each row."""
+        fields = self.fields or [{}] * len(self.contexts)
+        return [Seen(*row) for row in zip(self.contexts, fields, strict=True)]
+
 
 @dataclass(frozen=True)
 class Setup:

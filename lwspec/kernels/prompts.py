@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from lwspec.kernels.data.seen import Seen, fill
+from lwspec.kernels.data.seen import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +23,7 @@ def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
     """The sender's prompt around each row's context as its tokens, for arms that run it."""
     assert setup.sender is not None
     template, most = setup.task["sender_prompt"], setup.task["max_prompt_tokens"]
-    fields = batch.fields or [{}] * len(batch.contexts)
-    filled = [fill(template, *row) for row in zip(batch.contexts, fields, strict=True)]
-    return [setup.sender.encode(prompt, most) for prompt in filled]
+    return [setup.sender.encode(row.fill(template), most) for row in batch.rows]
 
 
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:

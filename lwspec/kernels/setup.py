@@ -107,7 +107,7 @@ def answers_of(setup: Setup) -> AnswerFormat:
     """The answers of the job's task, for its reader."""
     task = setup.task
     assert setup.reader is not None
-    prompts = [task[key] for key in ("receiver_prompt", "sender_prompt", "query") if key in task]
+    prompts = [task[key] for key in ("receiver_prompt", "query", "sender_prompt") if key in task]
     before = prompts[0].rpartition("{context}")[2]
     most = task.get("max_new_tokens")
     return AnswerFormat(setup.reader, before, task["answer"], task.get("labels", ()), most)
