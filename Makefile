@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results check test test-slurm test-gpu statistics bench bench-gpu clean
+.PHONY: setup quickstart results schema check test test-slurm test-gpu statistics bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -17,6 +17,10 @@ quickstart: setup
 results: setup
 	$(BIN)/lwspec run specs/tiny.toml --paper paper/
 	cp paper/results.md docs/results.md
+
+# What editors complete and check specs with.
+schema: setup
+	$(BIN)/lwspec schema > specs/lwspec.schema.json
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -346,3 +346,17 @@ def test_gradients_reach_every_weight(name: str, pair: tuple[Reader, Reader]) ->
     for weight in setup.module.parameters():
         assert weight.grad is not None
         assert bool((weight.grad != 0).any())
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_each_row_of_a_batch_is_read_in_its_own_tasks_prompt(
+    name: str, pair: tuple[Reader, Reader]
+) -> None:
+    arm = all_arms()[name]
+    setup = setup_of(arm, pair)
+    other = {**TASK, "receiver_prompt": "{context}\nText:", "sender_prompt": "Colour: {context}"}
+    none_shared = replace(setup, task={})
+    mixed = arm.messages(none_shared, Batch(CONTEXTS[:2], tasks=[TASK, other]))
+    for task, context, message in zip((TASK, other), CONTEXTS, mixed, strict=False):
+        (alone,) = arm.messages(replace(setup, task=task), Batch([context]))
+        torch.testing.assert_close(message, alone, atol=1e-5, rtol=1e-5)

@@ -22,6 +22,8 @@ VERBS = {
     "cancel": "take jobs back: they stop, and nothing starts them again by itself",
     "retry": "submit what failed, was lost or was cancelled",
     "bench": "measure this machine, so that plans are priced by what it does",
+    "doctor": "whether this machine has what experiments need, and how to mend what it lacks",
+    "schema": "the JSON Schema of specs, for editors that complete and check TOML",
     "why": "from a table entry, macro, claim or job to runs, commit, command, hardware",
 }
 
@@ -61,6 +63,10 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument(
             "--threads", type=int, default=1, help="of a CPU, as a job will have (default: 1)"
         )
+    elif name == "schema":
+        verb.add_argument("spec", type=Path, nargs="?", help="whose own arms are in it, too")
+    elif name == "doctor":
+        verb.add_argument("spec", type=Path, nargs="?", help="whose models are looked for, too")
     elif name in ("plan", "run"):
         verb.add_argument("spec", type=Path)
     else:

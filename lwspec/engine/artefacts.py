@@ -16,7 +16,7 @@ def _one_or_several(value: Any) -> Any:
 MetricNames = Annotated[
     tuple[str, ...],
     Field(strict=False, min_length=1),
-    BeforeValidator(_one_or_several),
+    BeforeValidator(_one_or_several, json_schema_input_type=str | tuple[str, ...]),
     AfterValidator(distinct),
 ]
 

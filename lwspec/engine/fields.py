@@ -9,7 +9,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 CONFIG = ConfigDict(
-    frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
+    frozen=True,
+    extra="forbid",
+    strict=True,
+    populate_by_name=True,
+    allow_inf_nan=False,
+    use_attribute_docstrings=True,  # which `lwspec schema` hands to editors
 )
 
 

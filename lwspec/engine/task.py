@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lwspec.engine.fields import (
     Frozen,
@@ -64,19 +63,16 @@ def _split_from_text(value: Any) -> Any:
     return {"from": value} if isinstance(value, str) else value
 
 
+ShortSplit = Annotated[Split, BeforeValidator(_split_from_text, json_schema_input_type=str | Split)]
+"""A split, or the name of the source split of which it takes all."""
+
+
 class Splits(Frozen):
     """Train, validation and test: disjoint by construction, checked by content when read."""
 
-    train: Split
-    validation: Split
-    test: Split
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: _split_from_text(split) for key, split in value.items()}
-        return value
+    train: ShortSplit
+    validation: ShortSplit
+    test: ShortSplit
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:

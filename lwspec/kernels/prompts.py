@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.data.seen import Seen, fill
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lwspec.kernels.arm import Batch, Setup
     from lwspec.kernels.message import Prompt
+    from lwspec.kernels.models.reader import Reader
 
 Layout: TypeAlias = Literal["query_message", "message_query"]
 """[query][soft tokens], LatentWire's primer-soft-answer, or [soft tokens][query]."""
@@ -22,8 +23,17 @@ Bos: TypeAlias = Literal["first", "none", "answer"]
 def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
     """The sender's prompt around each row's context as its tokens, for arms that run it."""
     assert setup.sender is not None
-    template, most = setup.task["sender_prompt"], setup.task["max_prompt_tokens"]
-    return [setup.sender.encode(row.fill(template), most) for row in batch.rows]
+    return prompt_ids(setup.sender, "sender_prompt", setup, batch)
+
+
+def prompt_ids(reader: Reader, field: str, setup: Setup, batch: Batch) -> list[list[int]]:
+    """The tokens that a model has for each row's prompt `field`, cut to the last of them."""
+    fields = batch.fields or [{}] * len(batch.contexts)
+    tasks = batch.tasks or [setup.task] * len(batch.contexts)
+    return [
+        reader.encode(fill(task[field], text, row), task["max_prompt_tokens"])
+        for task, text, row in zip(tasks, batch.contexts, fields, strict=True)
+    ]
 
 
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:

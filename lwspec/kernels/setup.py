@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,13 @@ def open_setup(
     examples = _examples(attempt, settings["task"], arm.declaration.examples(parsed))
     setup = Setup(parsed, settings["task"], reader, sender_width, examples, sender=sender)
     return arm, setup
+
+
+def for_task(attempt: Attempt, arm: Arm, setup: Setup) -> Setup:
+    """The setup for another task of the same fit: `attempt` is at that part of it."""
+    task = attempt.job.settings["task"]
+    examples = _examples(attempt, task, arm.declaration.examples(setup.settings))
+    return replace(setup, task=task, examples=examples)
 
 
 def _arm_of(attempt: Attempt) -> Arm:

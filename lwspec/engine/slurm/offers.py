@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -226,13 +226,13 @@ def check_shared(cluster: Cluster, partition: Partition, runs: Path, mounts: str
     here = {socket.gethostname(), socket.gethostname().partition(".")[0], "localhost"}
     if cluster.shared_runs or partition.hosts <= here:
         return
-    kinds = {point: kind for _, point, kind, *_ in map(str.split, mounts.splitlines())}
-    place = _mount_of(runs.resolve(), kinds)
-    if kinds[place].startswith(NETWORKED):
+    kinds = _kinds(mounts)
+    place, kind = file_system(runs, mounts)
+    if kind.startswith(NETWORKED):
         return
     shared = sorted(p for p, kind in kinds.items() if kind.startswith(NETWORKED))
     raise ClusterError(
-        f"the run folders lie on {place} ({kinds[place]}), which other nodes do not see",
+        f"the run folders lie on {place} ({kind}), which other nodes do not see",
         where=str(runs.resolve()),
         remedy="--runs on a shared file system"
         + (f" ({', '.join(shared[:4])})" if shared else "")
@@ -240,8 +240,12 @@ def check_shared(cluster: Cluster, partition: Partition, runs: Path, mounts: str
     )
 
 
-def _mount_of(path: Path, points: Collection[str]) -> str:
-    for parent in (path, *path.parents):
-        if str(parent) in points:
-            return str(parent)
-    return "/"
+def file_system(path: Path, mounts: str) -> tuple[str, str]:
+    """Where the file system of a path is mounted, and its kind, from the text of /proc/mounts."""
+    kinds, whole = _kinds(mounts), path.resolve()
+    place = next((str(p) for p in (whole, *whole.parents) if str(p) in kinds), "/")
+    return place, kinds.get(place, "unknown")
+
+
+def _kinds(mounts: str) -> dict[str, str]:
+    return {point: kind for _, point, kind, *_ in map(str.split, mounts.splitlines())}

@@ -22,7 +22,7 @@ from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
-from lwspec.kernels.prompts import text_prompt
+from lwspec.kernels.prompts import prompt_ids, text_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,15 +80,11 @@ def send(setup: Setup, prompts: Sequence[Sequence[int]]) -> Message:
     return shared(setup.sender, setup.reader, prompts)
 
 
-def prompt_ids(setup: Setup, field: str, seen: Seen) -> Sequence[int]:
-    """The task's prompt `field` as the receiver's tokens."""
-    (ids,) = text_prompt(setup, field, seen)
-    return cast("Sequence[int]", ids)
-
-
 def message(setup: Setup, batch: Batch) -> Message:
     """The sharer's keys and values [layers, 2, tokens, key_width] of what is fused."""
-    return send(setup, [prompt_ids(setup, "receiver_prompt", row)[:-1] for row in batch.rows])
+    assert setup.reader is not None
+    read = prompt_ids(setup.reader, "receiver_prompt", setup, batch)
+    return send(setup, [ids[:-1] for ids in read])
 
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
@@ -96,7 +92,7 @@ def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
     from lwspec.kernels.cache_fusion import fuse
 
     assert setup.reader is not None
-    ids = prompt_ids(setup, "receiver_prompt", seen)
+    (ids,) = cast("Sequence[Sequence[int]]", text_prompt(setup, "receiver_prompt", seen))
     fusion = cast("CacheFusion", setup.module)
     return [fuse(fusion, setup.reader, message, ids[:-1]), ids[-1:]]
 

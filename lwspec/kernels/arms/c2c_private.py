@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.arms.c2c import Settings, build, parameters, prompt_ids, send, vectors
+from lwspec.kernels.arms.c2c import Settings, build, parameters, send, vectors
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
+from lwspec.kernels.prompts import prompt_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 def message(setup: Setup, batch: Batch) -> Message:
     """The sharer's keys and values [layers, 2, tokens, key_width] of its prompt."""
-    return send(setup, [prompt_ids(setup, "sender_prompt", row) for row in batch.rows])
+    assert setup.reader is not None
+    return send(setup, prompt_ids(setup.reader, "sender_prompt", setup, batch))
 
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:

@@ -1,0 +1,197 @@
+"""`lwspec doctor`: whether this machine has what experiments need, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from lwspec import __version__
+from lwspec.engine.load import arm_files, load
+from lwspec.engine.slurm import offers
+from lwspec.engine.slurm.offers import NETWORKED, file_system
+from lwspec.errors import ClusterError
+from lwspec.kernels.arms import declarations
+
+State = Literal["ok", "note", "broken"]
+MARKS: dict[State, str] = {"ok": "[green]ok[/]", "note": "[yellow]--[/]", "broken": "[red]no[/]"}
+LEAST_DISK_GB = 20
+LEAST_MEMORY_GB = 8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look at the machine found; `mend` says what to do where it is not as it should."""
+
+    name: str
+    state: State
+    what: str
+    mend: str = ""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Look at everything and say what to mend; 1 where something needed is broken."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    broken = False
+    for finding in look(options.runs, options.spec):
+        broken |= finding.state == "broken"
+        table.add_row(MARKS[finding.state], finding.name, finding.what)
+        if finding.mend:
+            table.add_row("", "", f"mend: {finding.mend}", style="dim")
+    Console().print(table)
+    return 1 if broken else 0
+
+
+def look(runs: Path, spec: Path | None) -> Iterator[Finding]:
+    """Every finding, in the order in which they would stand in somebody's way."""
+    yield _python()
+    yield from _torch()
+    yield _memory()
+    yield from _disk(runs)
+    yield from _slurm()
+    yield _latex()
+    yield from _hub(spec)
+
+
+def _python() -> Finding:
+    return Finding(
+        "python", "ok", f"{platform.python_version()}, lwspec {__version__}, {sys.executable}"
+    )
+
+
+def _torch() -> Iterator[Finding]:
+    """Torch as a process of its own imports it: a broken library takes that process alone along."""
+    if importlib.util.find_spec("torch") is None:
+        yield Finding("torch", "broken", "is not installed", "pip install torch")
+        return
+    asked = (
+        "import torch; print(torch.__version__, torch.version.cuda or 'none', sep='\\n');"
+        "c = torch.cuda; [print(c.get_device_name(n), round(c.mem_get_info(n)[1] / 2**30), 'GiB')"
+        " for n in range(c.device_count())]"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        yield Finding("torch", "broken", last, "pip install --force-reinstall torch")
+        return
+    version, cuda, *gpus = done.stdout.splitlines()
+    yield Finding("torch", "ok", version)
+    if gpus:
+        yield Finding("gpu", "ok", ", ".join(gpus))
+    elif cuda != "none":
+        mend = "nvidia-smi, the driver's version, CUDA_VISIBLE_DEVICES; on a cluster, a GPU node"
+        yield Finding("gpu", "note", f"torch is built for CUDA {cuda} and sees no GPU", mend)
+    else:
+        mend = "a CUDA build of torch, or resources = { gpus = 0 } in the spec"
+        yield Finding("gpu", "note", "this build of torch has no CUDA", mend)
+
+
+def _memory() -> Finding:
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    what = f"{whole:.0f} GiB, {free:.0f} free; {cores} cores for this process"
+    small = whole < LEAST_MEMORY_GB
+    mend = f"models of billions of parameters are loaded through {LEAST_MEMORY_GB} GiB and more"
+    return Finding("memory", "note" if small else "ok", what, mend if small else "")
+
+
+def _disk(runs: Path) -> Iterator[Finding]:
+    """Room where the run folders lie, and whether the database there can be trusted."""
+    place = next(parent for parent in (runs.resolve(), *runs.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    state: State = "ok" if free >= LEAST_DISK_GB else "note"
+    mend = "" if state == "ok" else "--runs elsewhere, or resources.states_gb in the spec"
+    yield Finding("disk", state, f"{free:.0f} GB free for {runs}", mend)
+    if not os.access(place, os.W_OK):
+        yield Finding("runs", "broken", f"{place} cannot be written", "--runs elsewhere")
+        return
+    _, kind = file_system(place, Path("/proc/mounts").read_text(encoding="utf-8"))
+    if kind.startswith(NETWORKED):
+        mend = "--db on a local disk: SQLite's locks may not hold across machines"
+        yield Finding("runs", "note", f"{place} lies on {kind}, which other machines share", mend)
+    else:
+        yield Finding("runs", "ok", f"{place} lies on {kind}")
+
+
+def _slurm() -> Iterator[Finding]:
+    if shutil.which("sbatch") is None:
+        yield Finding("slurm", "note", "not on this machine: submit runs jobs here")
+        return
+    try:
+        found = offers.ask()
+    except ClusterError as error:
+        yield Finding("slurm", "broken", error.what, "try it by hand; ask the cluster's support")
+        return
+    version = subprocess.run(["sbatch", "--version"], capture_output=True, text=True).stdout.strip()
+    yield Finding("slurm", "ok", f"{version}, arrays of up to {found.most_elements - 1:,}")
+    for one in found.partitions:
+        gpus = ", ".join(sorted(f"{n} {kind or 'gpu'}" for kind, n in one.gpus)) or "no GPUs"
+        limit = "no time limit" if one.minutes is None else f"{one.minutes} min"
+        default = ", the default" if one.default else ""
+        yield Finding("partition", "ok", f"{one.name}{default}: {limit}, {gpus} a node")
+    if found.associations:
+        accounts = sorted({one.account for one in found.associations})
+        yield Finding("accounts", "ok", ", ".join(accounts))
+    else:
+        mend = "states then come from squeue and the run folders alone, which suffices"
+        yield Finding("accounts", "note", "no accounting that answers", mend)
+
+
+def _latex() -> Finding:
+    if shutil.which("latexmk") is None:
+        mend = "apt install latexmk texlive-latex-extra, or report writes all but the PDF"
+        return Finding("latex", "note", "no latexmk", mend)
+    engines = [name for name in ("pdflatex", "lualatex", "xelatex") if shutil.which(name)]
+    if not engines:
+        return Finding(
+            "latex", "note", "latexmk without an engine", "apt install texlive-latex-base"
+        )
+    return Finding("latex", "ok", f"latexmk with {', '.join(engines)}")
+
+
+def _hub(spec: Path | None) -> Iterator[Finding]:
+    """Whether the hub answers, and each of a spec's hub models is granted to this user."""
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    api, token = HfApi(), get_token()
+    for repository in _hub_models(spec):
+        try:
+            api.model_info(repository, timeout=10)
+        except GatedRepoError:
+            mend = f"accept its terms at https://huggingface.co/{repository}, then hf auth login"
+            yield Finding("model", "broken", f"{repository} is gated", mend)
+        except RepositoryNotFoundError:
+            yield Finding("model", "broken", f"{repository} is not on the hub", "mend its path")
+        except Exception as error:  # whatever stands between here and there
+            said = type(error).__name__
+            mend = "the network; offline, models must lie in the cache or in folders"
+            yield Finding("model", "note", f"{repository}: the hub does not answer ({said})", mend)
+        else:
+            yield Finding("model", "ok", f"{repository} can be fetched")
+    if token is None:
+        mend = "hf auth login, where a spec names gated models"
+        yield Finding("hub", "note", "nobody is logged in", mend)
+    else:
+        yield Finding("hub", "ok", "somebody is logged in")
+
+
+def _hub_models(spec: Path | None) -> Iterable[str]:
+    """The models of a spec that are no folders and no toys."""
+    if spec is None:
+        return ()
+    models = load(spec, declarations(arm_files(spec))).spec.models.values()
+    paths = (model.path for model in models if model.path is not None)
+    return sorted({path for path in paths if not (spec.parent / path).exists()})
