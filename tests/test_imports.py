@@ -35,6 +35,7 @@ ALLOWED = {
         "lwspec.engine.job",
         "lwspec.engine.process",
         "lwspec.engine.runfolder",
+        "lwspec.engine.shapes.Shape",
         "lwspec.engine.fields",
     },
 }
