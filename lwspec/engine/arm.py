@@ -99,6 +99,8 @@ class ArmDeclaration:
     """Whether a seed can change it; an arm that is not seeded runs once, not once a seed."""
     parameters: Callable[[Any, int, int], int] = no_parameters
     """How many parameters it trains, from its settings and both models' widths: for the price."""
+    weights: Callable[[Any, Mapping[Role, Shape]], int] | None = None
+    """The same from both models' shapes, where their widths do not tell."""
 
     file: str | None = None
     """Where an arm of a spec's `arm_files` stands, and its content's hash: part of its jobs' ids,
@@ -108,3 +110,9 @@ class ArmDeclaration:
     def message_tokens(self, settings: Frozen) -> int:
         """How many tokens of the receiver's context its message takes; 0 where none is stated."""
         return int(getattr(settings, self.tokens)) if self.tokens else 0
+
+    def trained_parameters(self, settings: Frozen, shapes: Mapping[Role, Shape]) -> int:
+        """How many parameters it trains for a pair of models."""
+        if self.weights is not None:
+            return self.weights(settings, shapes)
+        return self.parameters(settings, shapes["sender"].width, shapes["receiver"].width)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil
 
-from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.arm import ArmDeclaration, Role
 from lwspec.engine.job import ANSWERED_CHARS, BLOCK_ROWS, READ_CHARS, ROWS_AT_ONCE, Job
 from lwspec.engine.shapes import Shape
 
@@ -156,7 +156,8 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
 def _weights(job: Job, arm: ArmDeclaration, facts: Facts) -> int:
     """How many parameters are trained."""
     parsed = arm.settings.model_validate(job.settings["arm_settings"])
-    return arm.parameters(parsed, _sender_shape(job, facts).width, _reader(job, arm, facts).width)
+    shapes: dict[Role, Shape] = {"sender": _sender_shape(job, facts)}
+    return arm.trained_parameters(parsed, {**shapes, "receiver": _reader(job, arm, facts)})
 
 
 def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:

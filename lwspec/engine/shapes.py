@@ -21,27 +21,29 @@ class Shape:
     parameters: float
     context: int | None = None
     """The longest input in tokens, where it is known."""
-    key_width: int | None = None
-    """Numbers in one token's keys at one layer, and in its values."""
+    key_width: int = 1024
+    """Numbers in one token's keys at one layer, and in its values; by default what most have."""
+    key_heads: int = 8
+    """Over how many heads."""
 
 
 TOYS = {
-    "llama": Shape(96, 4, 0.5e6, key_width=96),
-    "mistral": Shape(64, 4, 0.25e6, key_width=32),
+    "llama": Shape(96, 4, 0.5e6, key_width=96, key_heads=4),
+    "mistral": Shape(64, 4, 0.25e6, key_width=32, key_heads=2),
 }
 
 KNOWN = {
-    "google/gemma-2-2b-it": Shape(2304, 26, 2.61e9, 8192, 1024),
-    "google/gemma-2-9b-it": Shape(3584, 42, 9.24e9, 8192, 2048),
-    "meta-llama/Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9, 131072, 1024),
-    "meta-llama/Llama-3.2-1B-Instruct": Shape(2048, 16, 1.24e9, 131072, 512),
-    "meta-llama/Llama-3.2-3B-Instruct": Shape(3072, 28, 3.21e9, 131072, 1024),
-    "meta-llama/Meta-Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9, 131072, 1024),
-    "mistralai/Mistral-7B-Instruct-v0.3": Shape(4096, 32, 7.25e9, 32768, 1024),
-    "Qwen/Qwen2.5-0.5B-Instruct": Shape(896, 24, 0.49e9, 32768, 128),
-    "Qwen/Qwen2.5-1.5B-Instruct": Shape(1536, 28, 1.54e9, 32768, 256),
-    "Qwen/Qwen2.5-3B-Instruct": Shape(2048, 36, 3.09e9, 32768, 256),
-    "Qwen/Qwen2.5-7B-Instruct": Shape(3584, 28, 7.62e9, 32768, 512),
+    "google/gemma-2-2b-it": Shape(2304, 26, 2.61e9, 8192, 1024, 4),
+    "google/gemma-2-9b-it": Shape(3584, 42, 9.24e9, 8192, 2048, 8),
+    "meta-llama/Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9, 131072, 1024, 8),
+    "meta-llama/Llama-3.2-1B-Instruct": Shape(2048, 16, 1.24e9, 131072, 512, 8),
+    "meta-llama/Llama-3.2-3B-Instruct": Shape(3072, 28, 3.21e9, 131072, 1024, 8),
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": Shape(4096, 32, 8.03e9, 131072, 1024, 8),
+    "mistralai/Mistral-7B-Instruct-v0.3": Shape(4096, 32, 7.25e9, 32768, 1024, 8),
+    "Qwen/Qwen2.5-0.5B-Instruct": Shape(896, 24, 0.49e9, 32768, 128, 2),
+    "Qwen/Qwen2.5-1.5B-Instruct": Shape(1536, 28, 1.54e9, 32768, 256, 2),
+    "Qwen/Qwen2.5-3B-Instruct": Shape(2048, 36, 3.09e9, 32768, 256, 2),
+    "Qwen/Qwen2.5-7B-Instruct": Shape(3584, 28, 7.62e9, 32768, 512, 4),
 }
 """From the models' published config.json files."""
 
@@ -86,4 +88,4 @@ def _from_config(config: Mapping[str, Any]) -> Shape | None:
     embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
     context = config.get("max_position_embeddings") or config.get("n_positions")
     parameters = layers * (attention + 3 * width * inner) + embeddings
-    return Shape(width, layers, parameters, context, kv_heads * head_dim)
+    return Shape(width, layers, parameters, context, kv_heads * head_dim, kv_heads)

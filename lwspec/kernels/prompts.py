@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from lwspec.kernels.arm import Batch, Setup
     from lwspec.kernels.message import Prompt
+    from lwspec.kernels.models.reader import Reader
 
 Layout: TypeAlias = Literal["query_message", "message_query"]
 """[query][soft tokens], LatentWire's primer-soft-answer, or [soft tokens][query]."""
@@ -22,10 +23,15 @@ Bos: TypeAlias = Literal["first", "none", "answer"]
 def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
     """The sender's prompt around each row's context as its tokens, for arms that run it."""
     assert setup.sender is not None
+    return prompt_ids(setup.sender, "sender_prompt", setup, batch)
+
+
+def prompt_ids(reader: Reader, field: str, setup: Setup, batch: Batch) -> list[list[int]]:
+    """The tokens that a model has for each row's prompt `field`, cut to the last of them."""
     fields = batch.fields or [{}] * len(batch.contexts)
     tasks = batch.tasks or [setup.task] * len(batch.contexts)
     return [
-        setup.sender.encode(fill(task["sender_prompt"], text, row), task["max_prompt_tokens"])
+        reader.encode(fill(task[field], text, row), task["max_prompt_tokens"])
         for task, text, row in zip(tasks, batch.contexts, fields, strict=True)
     ]
 

@@ -1,0 +1,362 @@
+"""Cache-to-Cache against the published code's numbers, and on pairs of tiny models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Project
+from torch import Tensor
+from two_tokenizers import reading, sharing
+
+from lwspec.engine.runfolder import read_json
+from lwspec.engine.shapes import Shape, shape_of
+from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.arms import all_arms
+from lwspec.kernels.arms.c2c import Settings, parameters
+from lwspec.kernels.cache_fusion import CacheFusion, Projector, aligned, soft_gate, temperature
+from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.models.answering import answer
+from lwspec.kernels.models.keys_values import keys_values
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.models.realign import realign
+from lwspec.kernels.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from lwspec.kernels.training.learner import Learner
+from lwspec.kernels.training.loss import Counts
+from lwspec.kernels.training.receiver_pass import Ask, gradients
+
+GOLDEN = json.loads((Path(__file__).parent / "golden/c2c.json").read_text())
+"""Computed with the code of the repository and commit that it names, from what `wave` gives."""
+
+TASK = {
+    "sender_prompt": "Text: {context}\n",
+    "receiver_prompt": "Text: {context}\nColour:",
+    "query": "Colour:",
+    "answer": " {label}",
+    "max_prompt_tokens": 40,
+}
+TRAIN = {
+    "learning_rate": 1e-2,
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "supervised_tokens": None,
+    "first_token_weight": 0.0,
+    "distillation": 0.0,
+    "distillation_temperature": 2.0,
+}
+CONTEXTS = ["red blue", "green stone river", "dark", "warm cloud slow quick"]
+ARMS = ["c2c", "c2c_private"]
+
+
+def wave(count: int, shift: float) -> Tensor:
+    return torch.sin(torch.arange(count, dtype=torch.float32) * 0.7 + shift)
+
+
+def published() -> tuple[list[Projector], Tensor, Tensor]:
+    """The golden numbers' projectors of keys and values, and what they are run on."""
+    sizes = GOLDEN["sizes"]
+    sharer, tokens = (sizes["sharer_heads"], sizes["sharer_head_width"]), sizes["tokens"]
+    sent = wave(2 * tokens * sharer[0] * sharer[1], 1.0).view(2, sharer[0], tokens, sharer[1])
+    shape = (2, sizes["heads"], tokens, sizes["head_width"])
+    own, made = wave(torch.Size(shape).numel(), 2.0).view(shape), []
+    for which in range(2):
+        of_sharer = sharer[0] * sharer[1]
+        made.append(Projector(of_sharer, sizes["heads"], sizes["head_width"], sizes["width"], 0.0))
+        with torch.no_grad():
+            for n, parameter in enumerate(made[-1].parameters()):
+                parameter.copy_(wave(parameter.numel(), n + 20 * which).view(parameter.shape))
+    return made, sent.transpose(1, 2).flatten(2), own
+
+
+def assert_fused(gates: Sequence[Tensor], golden: Sequence[float]) -> None:
+    projectors, sent, own = published()
+    fused = [p(s, o, g) for p, s, o, g in zip(projectors, sent, own, gates, strict=True)]
+    expected = torch.tensor(golden).view(own.shape)
+    torch.testing.assert_close(torch.stack(fused), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_projectors_are_the_published_ones() -> None:
+    open_, shut = torch.ones(2, 5, 1), torch.zeros(2, 5, 1)
+    assert_fused([open_, open_], GOLDEN["gates_open"])
+    assert_fused([open_, shut], GOLDEN["key_gate_open"])
+
+
+def test_soft_gates_and_their_temperature_are_the_published_ones() -> None:
+    soft, cooling = GOLDEN["soft_gates"], GOLDEN["temperature"]
+    warmth = temperature(soft["step"], soft["anneal_steps"])
+    pairs = zip(soft["logits"], soft["drawn"], strict=True)
+    gates = [soft_gate(torch.tensor(logit), torch.tensor(drawn), warmth) for logit, drawn in pairs]
+    assert_fused(gates, soft["fused"])
+    for step, expected in cooling["by_step"].items():
+        assert temperature(int(step), cooling["anneal_steps"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_published_numbers_of_parameters() -> None:
+    (projector, _), _, _ = published()
+    tiny, whole = GOLDEN["parameters"].values()
+    assert 2 * sum(p.numel() for p in projector.parameters()) == tiny
+    pair = {
+        "sender": Shape(896, 24, 0.49e9, key_width=128, key_heads=2),
+        "receiver": Shape(1024, 28, 0.6e9, key_width=1024, key_heads=8),
+    }
+    assert parameters(Settings(anneal_steps=1929), pair) == whole
+
+
+@pytest.mark.parametrize("golden", GOLDEN["layers"])
+def test_layers_are_aligned_at_their_ends_as_published(golden: dict[str, Any]) -> None:
+    # Of a deeper sharer only the last layers are sent, and counted from the first of those.
+    left_out = max(0, golden["sharer"] - golden["receiver"])
+    taken = aligned(golden["receiver"], golden["sharer"] - left_out)
+    assert [layer + left_out for layer in taken] == golden["taken"]
+
+
+def test_tokens_are_realigned_as_published() -> None:
+    golden = GOLDEN["realigned"]
+    assert realign(golden["reading"], reading(), sharing()) == golden["as_sharing"]
+    assert realign(golden["sharing"], sharing(), reading()) == golden["as_reading"]
+    assert realign(golden["reading"], reading(), reading()) == golden["reading"]
+
+
+def load(world: Path, name: str) -> Reader:
+    return Reader.load(world / "models" / name, "float32", None, torch.device("cpu"))
+
+
+@pytest.fixture(params=[("llama", "mistral"), ("qwen", "llama")], ids="-".join)
+def pair(request: pytest.FixtureRequest, world: Path) -> tuple[Reader, Reader]:
+    """A sharer with more layers than its receiver, and one with as many and no first token."""
+    sender, reader = (load(world, name) for name in request.param)
+    return sender, reader
+
+
+def setup_of(arm: Arm, pair: tuple[Reader, Reader], **changes: Any) -> Setup:
+    settings = Settings(**{"anneal_steps": 20, "width": 16, "dropout": 0.1, **changes})
+    setup = Setup(settings, TASK, pair[1], pair[0].width, sender=pair[0])
+    torch.manual_seed(0)
+    return replace(setup, module=arm.build(setup))
+
+
+def prompts_of(arm: Arm, setup: Setup, contexts: Sequence[str] = CONTEXTS) -> list[Any]:
+    messages = arm.messages(setup, Batch(contexts))
+    return [
+        arm.present(setup, message, Seen(context, {}))
+        for message, context in zip(messages, contexts, strict=True)
+    ]
+
+
+def scores(reader: Reader, prompts: Sequence[Any]) -> Tensor:
+    return answer(reader, prompts, [[5], [6, 7]]).label_logprobs
+
+
+def open_gates(setup: Setup) -> None:
+    with torch.no_grad():
+        for name, parameter in setup.module.named_parameters():
+            if name.endswith("gate_logit"):
+                parameter.fill_(1.0)
+
+
+def test_real_tokenizers_pair_each_token_with_its_longest_piece(world: Path) -> None:
+    """Every piece of which the sharer could have read is looked at, by an explicit loop."""
+    reader, sender = load(world, "llama").tokenizer, load(world, "mistral").tokenizer
+    assert reader.get_vocab() != sender.get_vocab()
+    ids = reader.encode("Text: green stonecold rivers\nColour: été", add_special_tokens=False)
+    found = realign(ids, reader, sender)
+    assert len(found) == len(ids)
+    assert found != ids
+    for token, other in zip(ids, found, strict=True):
+        pieces = sender.encode(reader.decode([token]), add_special_tokens=False)
+        longest = pieces[0]
+        for piece in pieces:
+            if len(sender.decode([piece])) > len(sender.decode([longest])):
+                longest = piece
+        assert other == longest
+    assert realign([reader.bos_token_id], reader, sender) == [sender.bos_token_id]
+
+
+def test_shut_gates_leave_the_receiver_alone(pair: tuple[Reader, Reader]) -> None:
+    arm, direct = all_arms()["c2c"], all_arms()["receiver_direct"]
+    setup = setup_of(arm, pair)
+    setup.module.eval()
+    rows = [Seen(context, {}) for context in CONTEXTS]
+    alone = scores(pair[1], [direct.present(setup, None, row) for row in rows])
+    torch.testing.assert_close(scores(pair[1], prompts_of(arm, setup)), alone, atol=1e-5, rtol=1e-5)
+    open_gates(setup)
+    assert not torch.allclose(scores(pair[1], prompts_of(arm, setup)), alone, atol=1e-3)
+
+
+def test_the_private_receiver_knows_the_context_from_the_message_alone(
+    pair: tuple[Reader, Reader],
+) -> None:
+    arm, reader = all_arms()["c2c_private"], pair[1]
+    setup = setup_of(arm, pair)
+    setup.module.eval()
+    ids = reader.encode(f"Text: {CONTEXTS[0]}\n")
+    blank = [*reader.bos, *[reader.eos] * (len(ids) - len(reader.bos))]
+    query = reader.encode("Colour:")[len(reader.bos) :]
+    alone = scores(reader, [[blank, query]])
+    (message,) = arm.messages(setup, Batch(CONTEXTS[:1]))
+    prompt = arm.present(setup, message, Seen(None, {}))
+    torch.testing.assert_close(scores(reader, [prompt]), alone, atol=1e-5, rtol=1e-5)
+    open_gates(setup)
+    prompts = [arm.present(setup, one, Seen(None, {})) for one in (message, -message)]
+    said = scores(reader, prompts)
+    assert not torch.allclose(said[0], alone[0], atol=1e-3)
+    assert not torch.allclose(said[0], said[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_messages_and_weights_are_as_declared(
+    name: str, pair: tuple[Reader, Reader], world: Path
+) -> None:
+    arm = all_arms()[name]
+    setup, declared = setup_of(arm, pair), arm.declaration
+    places = [reader.tokenizer.name_or_path for reader in pair]
+    sizes = [shape_of({"weights": ""}, place) for place in places]
+    shapes = {"sender": sizes[0], "receiver": sizes[1]}
+    count = sum(parameter.numel() for parameter in setup.module.parameters())
+    assert declared.trained_parameters(setup.settings, shapes) == count
+    template = TASK["receiver_prompt" if name == "c2c" else "sender_prompt"]
+    for context, message in zip(CONTEXTS, arm.messages(setup, Batch(CONTEXTS)), strict=True):
+        tokens = len(pair[1].encode(template.replace("{context}", context))) - (name == "c2c")
+        vectors, width = declared.vectors(setup.settings, shapes, tokens)
+        assert message.shape[-1] == width
+        assert message.numel() == vectors * width
+
+
+def test_keys_are_fused_layer_by_layer_as_explicit_loops_do(pair: tuple[Reader, Reader]) -> None:
+    """Also where the sharer has read fewer tokens than the receiver, or more."""
+    sender, reader = pair
+    fusion = setup_of(all_arms()["c2c"], pair).module.eval()
+    open_gates(Setup(None, TASK, reader, None, module=fusion))
+    ids = [5, 6, 7, 8, 9]
+    (own,), (sent,) = (keys_values(each, [[row]]) for each, row in ((reader, ids), (sender, ids)))
+    layers, _, heads, tokens, width = own.shape
+    flat = sent[-layers:].transpose(2, 3).flatten(3)
+    for read in (flat, flat[:, :, :-2], torch.cat([flat, flat[:, :, :1]], 2)):
+        fused, expected = fusion(read, own), own.clone()
+        for layer in range(layers):
+            at = len(sent) - layers + layer
+            for which in range(2):
+                projector = fusion.projectors[2 * layer + which]
+                for token in range(min(tokens, read.shape[2])):
+                    whole = torch.cat(
+                        [sent[at, which, head, token] for head in range(sent.shape[2])]
+                        + [own[layer, which, head, token] for head in range(heads)]
+                    )
+                    hidden = projector.common(projector.enter(whole))
+                    weights = projector.weigh(hidden).sigmoid()
+                    added = projector.project(hidden)
+                    for head in range(heads):
+                        part = added[head * width : (head + 1) * width]
+                        expected[layer, which, head, token] += weights[head] * part
+        torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
+
+
+def learn(learner: Learner, arm: Arm, setup: Setup, steps: int) -> list[float]:
+    """So many steps on one batch; the loss of each."""
+    losses = []
+    for _ in range(steps):
+        messages = learner.messages(Batch(CONTEXTS))
+        rows = zip(messages, CONTEXTS, strict=True)
+        prompts = [arm.present(setup, one, Seen(context, {})) for one, context in rows]
+        said = [[5 + n, 9] for n in range(len(prompts))]
+        ask = Ask(setup.reader, prompts, said, Counts(8, 4), TRAIN, None, learner.leaves(), 3)
+        losses += [float(loss) for loss in gradients([ask])]
+        learner.update(TRAIN["learning_rate"])
+    return losses
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_few_steps_lower_the_loss_and_change_neither_model(
+    name: str, pair: tuple[Reader, Reader]
+) -> None:
+    arm = all_arms()[name]
+    setup = setup_of(arm, pair)
+    before = {n: p.clone() for n, p in setup.module.named_parameters()}
+    frozen = [p.clone() for reader in pair for p in reader.model.parameters()]
+    losses = learn(Learner(arm, setup, TRAIN), arm, setup, 40)
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert not any(torch.equal(p, before[n]) for n, p in setup.module.named_parameters())
+    after = [p for reader in pair for p in reader.model.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(frozen, after, strict=True))
+    setup.module.eval()
+    once, again = (scores(pair[1], prompts_of(arm, setup)) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_what_is_drawn_comes_of_step_and_row_so_that_a_fit_goes_on_bit_by_bit(
+    pair: tuple[Reader, Reader], tmp_path: Path
+) -> None:
+    arm = all_arms()["c2c"]
+    whole, first = setup_of(arm, pair), setup_of(arm, pair)
+    learn(Learner(arm, whole, TRAIN), arm, whole, 5)
+    stopped = Learner(arm, first, TRAIN)
+    learn(stopped, arm, first, 3)
+    place = save_checkpoint(tmp_path, first.module, stopped.optimizer, Progress(step=3))
+    torch.manual_seed(99)
+    resumed = replace(first, module=arm.build(first))
+    learner = Learner(arm, resumed, TRAIN)
+    load_checkpoint(place, resumed.module, learner.optimizer)
+    learn(learner, arm, resumed, 2)
+    state = resumed.module.state_dict()
+    assert all(torch.equal(state[name], its) for name, its in whole.module.state_dict().items())
+    assert isinstance(resumed.module, CacheFusion)
+    assert int(resumed.module.begun) == 5
+
+
+def test_rows_of_a_batch_draw_their_own_gates(pair: tuple[Reader, Reader]) -> None:
+    setup = setup_of(all_arms()["c2c"], pair, dropout=0.0)
+    (sent,), (own,) = (keys_values(each, [[[5, 6, 7]]]) for each in pair)
+    sent = sent[-len(own) :].transpose(2, 3).flatten(3)
+    setup.module.begin_step()
+    one, other = setup.module(sent, own), setup.module(sent, own)
+    assert not torch.equal(one, other)
+
+
+def test_both_run_from_a_spec(project: Project) -> None:
+    settings = "{ anneal_steps = 12, width = 16 }"
+    project.keep("main")
+    project.change('arms = ["bridge"]', 'arms = ["c2c", "c2c_private"]')
+    project.change(
+        "bridge = { layer = 1, latents = 4, width = 16, depth = 1, heads = 2 }",
+        f"c2c = {settings}\nc2c_private = {settings}",
+    )
+    project.change("seeds = [1, 2]", "seeds = [1]")
+    project.run("plan", "small.toml")
+    project.run("submit")
+    found = {}
+    for path in project.runs.glob("evaluate-*/attempt-1/evaluation.json"):
+        record = read_json(path)
+        found[record["arm"]] = record["metrics"]["message_bytes"]
+    assert sorted(found) == ARMS
+    assert found["c2c_private"] > found["c2c"] > 0  # which leaves out the last token
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_gradients_reach_every_weight(name: str, pair: tuple[Reader, Reader]) -> None:
+    arm = all_arms()[name]
+    setup = setup_of(arm, pair)
+    prompts = prompts_of(arm, setup)
+    ask = Ask(setup.reader, prompts, [[5, 9]] * 4, Counts(8, 4), TRAIN, None, [], 4)
+    gradients([ask])
+    for weight in setup.module.parameters():
+        assert weight.grad is not None
+        assert bool((weight.grad != 0).any())
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_each_row_of_a_batch_is_read_in_its_own_tasks_prompt(
+    name: str, pair: tuple[Reader, Reader]
+) -> None:
+    arm = all_arms()[name]
+    setup = setup_of(arm, pair)
+    other = {**TASK, "receiver_prompt": "{context}\nText:", "sender_prompt": "Colour: {context}"}
+    none_shared = replace(setup, task={})
+    mixed = arm.messages(none_shared, Batch(CONTEXTS[:2], tasks=[TASK, other]))
+    for task, context, message in zip((TASK, other), CONTEXTS, mixed, strict=False):
+        (alone,) = arm.messages(replace(setup, task=task), Batch([context]))
+        torch.testing.assert_close(message, alone, atol=1e-5, rtol=1e-5)
