@@ -29,6 +29,8 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
         batch_size=settings.get("batch_size", ROWS_AT_ONCE),
         precision=settings.get("precision", TEXT),
         write=True,
+        control=settings.get("control"),
+        sample_seed=sample_seed,
         bits=settings.get("bits"),
     )
     predictions = _write_predictions(attempt, items, scored)

@@ -20,7 +20,13 @@ from lwspec.kernels.data.batches import RowsAtOnce, by_length
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.measuring import wire
 from lwspec.kernels.measuring.bits import context_bits
-from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
+from lwspec.kernels.measuring.controls import Send, Sent, controlled, receiver_alone
+from lwspec.kernels.measuring.metrics import (
+    macro_f1,
+    mean_where_defined,
+    parse_answer,
+    text_scores,
+)
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
@@ -67,12 +73,15 @@ def score(
     batch_size: int = ROWS_AT_ONCE,
     precision: str | None = None,
     write: bool = False,
+    control: str | None = None,
+    sample_seed: int = 0,
     bits: int | None = None,
 ) -> Scored:
     """Score every row; with `precision`, messages pass through bytes first and are measured.
 
-    Labels are also written freely with `write`; free text is always written. With `bits`, what
-    messages tell of the first so many tokens of contexts is measured too.
+    Labels are also written freely with `write`; free text is always written. A `control` changes
+    what reaches the receiver, by the task's `sample_seed`. With `bits`, what messages tell of the
+    first so many tokens of contexts is measured too.
     """
     if arm.predict is not None:
         logprobs = arm.predict(setup, items.everything())
@@ -81,8 +90,15 @@ def score(
     label_ids = answers.label_ids()
     most = answers.most_tokens or (max(map(len, label_ids)) + 1 if write else 0)
 
+    def send(indices: Sequence[int]) -> Sent:
+        attempt.check()
+        return _messages(arm, setup, items.batch(indices), precision)
+
+    sent = send if control is None else controlled(control, send, items, sample_seed)
+    presented = receiver_alone(arm) if control == "no_transfer" else arm
+
     def ask(indices: Sequence[int]) -> list[Said]:
-        return _ask(arm, setup, items, indices, label_ids, precision, most, bits)
+        return _ask(presented, setup, items, indices, label_ids, sent, most, bits)
 
     assert setup.reader is not None
     logits = sum(map(len, label_ids), 1) * setup.reader.embedding.num_embeddings
@@ -127,7 +143,8 @@ def _with(
     columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Scored:
     """Add rows' scores, their means, and other columns; what is defined on no row is left out."""
-    means = {name: value for name, rows in scores.items() if (value := mean(rows)) is not None}
+    found = {name: mean_where_defined(rows) for name, rows in scores.items()}
+    means = {name: value for name, value in found.items() if value is not None}
     kept = {name: scores[name] for name in means}
     return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **kept})
 
@@ -138,13 +155,13 @@ def _ask(
     items: Items,
     indices: Sequence[int],
     label_ids: Sequence[Sequence[int]],
-    precision: str | None,
+    send: Send,
     most: int,
     bits: int | None,
 ) -> list[Said]:
     """Run the reader once over some rows; with `bits`, over their contexts too."""
     assert setup.reader is not None
-    messages, sizes = _messages(arm, setup, items.batch(indices), precision)
+    messages, sizes = send(indices)
     rows = [items.rows[index] for index in indices]
     with torch.no_grad():
         prompts = present_all(arm, setup, messages, rows)
@@ -158,9 +175,7 @@ def _ask(
     return [Said(*row) for row in zip(logprobs, firsts, written, sizes, told, strict=True)]
 
 
-def _messages(
-    arm: Arm, setup: Setup, batch: Batch, precision: str | None
-) -> tuple[Sequence[Any], list[int]]:
+def _messages(arm: Arm, setup: Setup, batch: Batch, precision: str | None) -> Sent:
     """What reaches the receiver, and the bytes that each message took on the way."""
     lengths = [0] * len(batch.contexts)
     if not arm.sends:
