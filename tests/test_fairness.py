@@ -147,6 +147,23 @@ def test_a_rule_that_is_broken_on_one_task_names_it(project: Project) -> None:
     assert unequal(project) == {"both": ("epochs: 2 (bridge), 3 (byte_bridge), on colour",)}
 
 
+def test_arms_of_a_table_learn_from_the_same_tasks(project: Project) -> None:
+    write(project, "")
+    text = project.spec.read_text()
+    task = text[text.index("[tasks.colour]") : text.index("[defaults]")]
+    project.change("[defaults]", f"{task.replace('colour', 'hue')}[defaults]")
+    project.change('name = "bytes"', 'name = "bytes"\ntrain_on = ["colour", "hue"]')
+    project.change('name = "both"', 'name = "both"\nunequal = "so it is"')
+    said = "trained on: colour (bridge), colour and hue (byte_bridge)"
+    assert unequal(project) == {"both": (said,)}
+
+
+def test_controls_are_no_trials(project: Project) -> None:
+    write(project, "")
+    project.change('name = "main"\narms', 'name = "main"\ncontrols = ["zero"]\narms')
+    assert unequal(project) == {}
+
+
 @pytest.mark.parametrize("name", ["quickstart", "tiny", "final"])
 def test_the_specs_say_why_where_they_must(name: str) -> None:
     loaded = load(ROOT / f"specs/{name}.toml", declarations())

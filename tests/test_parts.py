@@ -205,7 +205,7 @@ def test_rouge_of_a_worked_example() -> None:
     assert scores["rouge2"] == [pytest.approx(3 / 5)]
     assert scores["rougeL"] == [pytest.approx(5 / 6)]
     assert scores["exact_match"] == [0.0]
-    nothing = text_scores([""], [["words"]])
+    nothing = text_scores([""], [["some Words"]])
     assert all(rows == [0.0] for rows in nothing.values())
 
 

@@ -2,10 +2,11 @@
 
 Two arms are compared where a table shows both on one task. Not one may then be of the private
 regime and another of the shared, in which the receiver sees the context too. Those that are
-trained learn from as many rows, for as many epochs in batches of one size, from as much of each
-answer; all are tested on the same rows; those with anything to set are tried at as many sweep
-points. A table that breaks a rule says why, in `unequal`, or is refused. Timings are held to the
-first rule alone: what an arm learnt does not change how long it takes.
+trained learn from as many rows of the same tasks, for as many epochs in batches of one size, from
+as much of each answer; all are tested on the same rows; those with anything to set are tried at as
+many sweep points. A table that breaks a rule says why, in `unequal`, or is refused. Timings are
+held to the first rule alone: what an arm learnt does not change how long it takes. An arm's
+controls are no trials.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.artefacts import Table
 from lwspec.engine.loaded import LoadedSpec
-from lwspec.engine.resolve import Resolved, at_point, points
+from lwspec.engine.resolve import Resolved, at_point, points, trained_on
 from lwspec.engine.spec import AtMost, Experiment
 
 
@@ -28,6 +29,8 @@ class _Row:
     arm: ArmDeclaration
     experiment: Experiment
     resolved: Resolved
+    trained_on: tuple[str, ...]
+    """The tasks whose rows it learns from."""
 
     @property
     def tested(self) -> bool:
@@ -71,6 +74,7 @@ def _count(number: int | None) -> str:
 RULES = (
     _Rule("regime", lambda row: row.arm.regime != "reference", lambda row: row.arm.regime),
     _Rule("training rows", lambda row: row.learns, _samples),
+    _Rule("trained on", lambda row: row.learns, lambda row: " and ".join(row.trained_on)),
     _Rule("epochs", lambda row: row.over_epochs, lambda row: _count(row.resolved.train.epochs)),
     _Rule(
         "batch size",
@@ -142,8 +146,10 @@ def _rows(
             continue
         for name in experiment.arms:
             if table.arms is None or name in table.arms:
+                arm = arms[name]
+                on = trained_on(experiment, arm, task)
                 for point in points(experiment):
-                    yield _Row(arms[name], experiment, at_point(experiment, arms[name], point))
+                    yield _Row(arm, experiment, at_point(experiment, arm, point), on)
 
 
 def _difference(rule: _Rule, rows: Sequence[_Row]) -> str:

@@ -147,10 +147,16 @@ def _occurs(entity: Entity, words: Sequence[str]) -> bool:
     return any(tuple(words[at : at + size]) == entity for at in range(len(words) - size + 1))
 
 
-def mean(values: Iterable[float | None]) -> float | None:
+def mean(values: Iterable[float]) -> float:
+    """The mean of at least one value."""
+    listed = [float(value) for value in values]
+    return sum(listed) / len(listed)
+
+
+def mean_where_defined(values: Iterable[float | None]) -> float | None:
     """The mean of the values that there are; None where there is none."""
-    listed = [float(value) for value in values if value is not None]
-    return sum(listed) / len(listed) if listed else None
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 def first_match(pattern: str, text: str) -> str | None:

@@ -22,7 +22,12 @@ from lwspec.kernels.data.items import Items
 from lwspec.kernels.measuring import wire
 from lwspec.kernels.measuring.bits import context_bits
 from lwspec.kernels.measuring.controls import Send, Sent, controlled, receiver_alone
-from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
+from lwspec.kernels.measuring.metrics import (
+    macro_f1,
+    mean_where_defined,
+    parse_answer,
+    text_scores,
+)
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
 
@@ -69,15 +74,15 @@ def score(
     batch_size: int = ROWS_AT_ONCE,
     precision: str | None = None,
     write: bool = False,
-    bits: int | None = None,
     control: str | None = None,
     sample_seed: int = 0,
+    bits: int | None = None,
 ) -> Scored:
     """Score every row; with `precision`, messages pass through bytes first and are measured.
 
-    Labels are also written freely with `write`; free text is always written. With `bits`, what
-    messages tell of the first so many tokens of contexts is measured too. A `control` changes what
-    reaches the receiver, by the task's `sample_seed`.
+    Labels are also written freely with `write`; free text is always written. A `control` changes
+    what reaches the receiver, by the task's `sample_seed`. With `bits`, what messages tell of the
+    first so many tokens of contexts is measured too.
     """
     if arm.predict is not None:
         logprobs = arm.predict(setup, items.everything())
@@ -139,7 +144,8 @@ def _with(
     columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Scored:
     """Add rows' scores, their means, and other columns; what is defined on no row is left out."""
-    means = {name: value for name, rows in scores.items() if (value := mean(rows)) is not None}
+    found = {name: mean_where_defined(rows) for name, rows in scores.items()}
+    means = {name: value for name, value in found.items() if value is not None}
     kept = {name: scores[name] for name in means}
     return Scored({**scored.metrics, **means}, {**scored.columns, **(columns or {}), **kept})
 

@@ -215,13 +215,6 @@ def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
     return [f"Epochs: {listed}."] if epochs else []
 
 
-def _control_notes(present: Sequence[Entry]) -> list[str]:
-    """What each control changes."""
-    points = [entry.group.cells[0].point for entry in present]
-    names = dict.fromkeys(point[CONTROL] for point in points if CONTROL in point)
-    return [f"{CONTROL}={name}: {CONTROLS[name].says}." for name in names]
-
-
 def _unequal_notes(data: TableData, plan: Plan) -> list[str]:
     """What differs between the arms beside what they are, and the spec's reason."""
     differing = plan.loaded.unequal.get(data.layout.table.name)
@@ -230,6 +223,13 @@ def _unequal_notes(data: TableData, plan: Plan) -> list[str]:
     reason = str(data.layout.table.unequal).strip()
     end = "" if reason.endswith((".", "!", "?")) else "."
     return [f"On unequal terms: {'; '.join(differing)}. Why: {reason}{end}"]
+
+
+def _control_notes(present: Sequence[Entry]) -> list[str]:
+    """What each control changes."""
+    points = [entry.group.cells[0].point for entry in present]
+    names = dict.fromkeys(point[CONTROL] for point in points if CONTROL in point)
+    return [f"{CONTROL}={name}: {CONTROLS[name].says}." for name in names]
 
 
 def _test_notes(data: TableData) -> list[str]:
