@@ -7,6 +7,7 @@ import re
 from conftest import ROOT
 
 from lwspec.cli import VERBS
+from lwspec.engine.controls import CONTROLS
 from lwspec.kernels.arms import declarations
 
 README = (ROOT / "README.md").read_text()
@@ -15,6 +16,11 @@ README = (ROOT / "README.md").read_text()
 def test_every_arm_has_its_row() -> None:
     rows = "\n".join(line.split("|")[1] for line in README.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`(\w+)`", rows)) == set(declarations())
+
+
+def test_every_control_is_named() -> None:
+    rows = "\n".join(line.split("|")[2] for line in README.splitlines() if line.count("|") == 3)
+    assert set(CONTROLS) <= set(re.findall(r"`(\w+)`", rows))
 
 
 def test_every_command_is_shown() -> None:

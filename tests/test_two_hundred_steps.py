@@ -24,6 +24,7 @@ from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.setup import answers_of, present_all
 from lwspec.kernels.training.receiver_pass import answer
+from lwspec.kernels.training.tasks import TrainingTask
 from lwspec.kernels.training.trainer import Trainer, epoch_order
 
 STEPS, ROWS, BATCH = 200, 40, 8
@@ -99,7 +100,8 @@ def make_trainer(receiver: Reader, states: Any, seed: int) -> Trainer:
     setup = Setup(SETTINGS, TASK, receiver, states.width, module=ARM.build(setup).train())
     attempt = cast("Any", NoAttempt(seed))
     assert setup.module is not None
-    return Trainer(attempt, ARM, setup, setup.module, answers_of(setup), items, items)
+    task = TrainingTask("colour", setup, items, items)
+    return Trainer(attempt, ARM, setup, setup.module, [task])
 
 
 def train(trainers: Sequence[Trainer]) -> list[Trained]:
@@ -125,11 +127,11 @@ def train(trainers: Sequence[Trainer]) -> list[Trained]:
 
 @torch.no_grad()
 def predict(trainer: Trainer) -> list[int]:
-    setup, rows = trainer.setup, trainer.train.rows
+    setup, items = trainer.setup, trainer.tasks[0].train
     assert setup.reader is not None
-    messages = ARM.messages(setup, trainer.train.batch(range(ROWS)))
-    prompts = present_all(ARM, setup, messages, rows)
-    said = ask_labels(setup.reader, prompts, trainer.answers.label_ids())
+    messages = ARM.messages(setup, items.batch(range(ROWS)))
+    prompts = present_all(ARM, setup, messages, items.rows)
+    said = ask_labels(setup.reader, prompts, answers_of(setup).label_ids())
     return said.label_logprobs.argmax(1).tolist()
 
 

@@ -102,7 +102,8 @@ def _check_one_sweep(loaded: LoadedSpec, figure: int, experiments: Sequence[str]
     """The experiments of a sweep's figure vary one and the same numeric setting: its axis."""
     swept: set[str] = set()
     for place, name in enumerate(experiments):
-        sweeps = [e.sweep for e in loaded.spec.experiment if e.name == name]
+        behind = [e for e in loaded.spec.experiment if e.name == name]
+        sweeps = [{**e.sweep, **({"controls": e.controls} if e.controls else {})} for e in behind]
         for sweep in sweeps:
             swept |= set(sweep)
             numbers = all(isinstance(v, int | float) for values in sweep.values() for v in values)

@@ -135,18 +135,34 @@ def _of_outputs(
     if job.kind == "evaluate":
         rows = facts.test_rows.get(job.inputs["data"], DEFAULT_ROWS)
         return _scoring(job, arm, facts, min(job.settings["rows"] or rows, rows))
-    validation = _scoring(job, arm, facts, VALIDATION_ROWS)
+    validation = sum((_scoring(p, arm, facts, VALIDATION_ROWS) for p in job.parts), Work())
     if not arm.epochs:
         return solving + validation + _reading(job, arm, facts)
     return (training_work(job, arm, facts) + validation).times(len(outputs))
 
 
 def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
-    """An epoch: the receiver's passes, shared with other fits, and the arm's own weights."""
+    """An epoch: steps whose batches hold rows of each of the fit's tasks, and what is stored."""
+    rows = [_train_rows(part, facts) for part in job.parts]
+    steps = ceil(sum(rows) / job.settings["train"]["batch_size"])
+    share = facts.together.get(job.alike, 1)
+    stored = 8 * _weights(job, arm, facts)  # with a checkpoint of them and of two moments
+    work = Work(disk_bytes=2 * stored)
+    for part, its in zip(job.parts, rows, strict=True):
+        work += _step(part, arm, facts, share).times(steps * its / sum(rows))
+    return work
+
+
+def _weights(job: Job, arm: ArmDeclaration, facts: Facts) -> int:
+    """How many parameters are trained."""
+    parsed = arm.settings.model_validate(job.settings["arm_settings"])
+    return arm.parameters(parsed, _sender_shape(job, facts).width, _reader(job, arm, facts).width)
+
+
+def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
+    """The receiver's pass over a batch, shared with other fits, and the arm's own weights."""
     train, reader = job.settings["train"], _reader(job, arm, facts)
     batch: int = train["batch_size"]
-    steps = ceil(_train_rows(job, facts) / batch)
-    share = facts.together.get(job.alike, 1)
     tokens = _read_tokens(job, arm, facts)
     launched = not (job.compiled and job.gpus) or bool(arm.own)
     parsed = arm.settings.model_validate(job.settings["arm_settings"])
@@ -158,16 +174,14 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     )
     if job.settings.get("teacher"):
         passed += Work(frozen_flop=2 * reader.parameters * batch * TEXT_TOKENS)
-    sender = _sender_shape(job, facts)
-    weights = arm.parameters(parsed, sender.width, reader.width)
+    weights = _weights(job, arm, facts)
     read = TEXT_TOKENS / 8 if "states" in job.inputs else 0  # by its cross-attention's keys, values
     own = Work(
         trained_flop=6 * weights * batch * (max(1, arm.message_tokens(parsed)) + read),
         moved_bytes=11 * 4 * weights,
         blocks=6.0 if launched else 0.0,
     )
-    stored = 8 * weights  # weights and a checkpoint of weights and two moments, once an epoch
-    return (passed + own).times(steps) + Work(disk_bytes=2 * stored)
+    return passed + own
 
 
 def _reading(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration, Need, Role
-from lwspec.engine.job import Job, Kind, identity
+from lwspec.engine.controls import CONTROL, of_sender, replaces_message, sender_prompt
+from lwspec.engine.job import OTHER_TASKS, Job, Kind, canonical, identity, role_of
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
-from lwspec.engine.refuse import refuse
+from lwspec.engine.refuse import refuse, refuse_twice
 from lwspec.engine.resolve import (
     READS,
-    TEACHER_READS,
     Block,
     Point,
-    answers,
     at_point,
     blocks,
-    points,
+    learnt,
+    measured_points,
+    read_of,
     samples,
     schedule,
     scoring,
+    trained_on,
     wanted,
 )
 from lwspec.engine.spec import Experiment
@@ -76,7 +78,7 @@ class _Builder:
         self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
         self.to_run: set[str] = set()
         self.labels: dict[tuple[str, str], str] = {}
-        self.shared: tuple[Block, dict[str, str], dict[str, str]] | None = None
+        self.shared: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     def cells(self, index: int) -> Iterator[Cell]:
         """The cells of one experiment."""
@@ -84,24 +86,22 @@ class _Builder:
         self.asked[experiment.name] = {}
         for name, task in itertools.product(experiment.arms, experiment.tasks):
             seen: dict[str, Point] = {}
-            for point in points(experiment):
-                arm = self.arms[name]
+            arm = self.arms[name]
+            for point in measured_points(experiment, arm):
                 resolved = at_point(experiment, arm, point)
-                block = Block(experiment, arm, task, point, resolved)
+                block = Block(
+                    experiment, arm, task, point, resolved, trained_on(experiment, arm, task)
+                )
                 cells = self._block(block)
                 if cells[0].evaluate in seen:
-                    self.loaded.fail(
-                        ("experiment", index, "sweep"),
-                        f"the points {dict(seen[cells[0].evaluate])} and {dict(point)} give the "
-                        f"same jobs for {name} on {task}",
-                        to_do="sweep a setting that changes this arm",
-                    )
+                    refuse_twice(block, seen[cells[0].evaluate], self.loaded)
                 seen[cells[0].evaluate] = point
                 yield from cells
 
     def _block(self, block: Block) -> list[Cell]:
         """The cells of every seed; an arm without a seed has one job for all of them."""
         refuse(block, self.loaded, self.located)
+        self.shared = {}
         seeded = block.arm.seeded
         seeds: Sequence[int | None] = block.experiment.seeds if seeded else [None]
         measure = self._score if block.resolved.latency is None else self._time
@@ -121,6 +121,8 @@ class _Builder:
             **scoring(block.arm, block.experiment),
             "split": "test",
         }
+        if replaces_message(block.point):
+            settings[CONTROL] = block.control
         reads = dict(READS)
         fit = self._fit(block, seed) if block.arm.trained else None
         if fit is not None:
@@ -181,36 +183,56 @@ class _Builder:
         return fit, evaluate
 
     def _fit(self, block: Block, seed: int | None) -> str:
-        """Training, with an output for each epoch."""
+        """Training over the rows of one task or several, with an output for each epoch."""
         arm, train = block.arm, block.resolved.train
-        inputs, places = self._inputs(block)
-        learn = {**self._settings(block, arm.models), "samples": samples(train)}
+        (first, known), *others = parts = self._parts(block)
+        learn = {**self._settings(first, arm.models), **known, "samples": samples(train)}
+        if others:
+            learn[OTHER_TASKS] = [known for _, known in others]
         if arm.epochs:
             learn["train"] = schedule(train)
-        if arm.epochs and train.distillation:
-            task = self.spec.tasks[block.task]
-            learn["teacher"] = {name: getattr(task, name) for name in TEACHER_READS}
         if seed is not None:
             learn["seed"] = seed
-        rows = ("validation", *blocks(train, self.located.train_rows[block.task]))
-        reads = {**READS, "states": rows, "pooled": rows}
+        if block.control == "permuted_labels":
+            learn["permuted_labels"] = True
+        inputs, reads, places = dict[str, str](), dict(READS), dict[str, str]()
+        for number, (part, _) in enumerate(parts):
+            made, lie = self._inputs(part)
+            roles = {role: role if role in arm.models else role_of(role, number) for role in made}
+            inputs |= {roles[role]: source for role, source in made.items()}
+            rows = ("validation", *blocks(train, self.located.train_rows[part.task]))
+            of_part = {**READS, "states": rows, "pooled": rows}
+            reads |= {name: of_part[role] for role, name in roles.items()}
+            places |= lie
         return self._add(
-            block,
+            first,
             "fit",
             arm.name,
             learn,
             inputs,
             reads,
             block.epochs,
-            block.label(seed),
+            block.label(seed, block.trained_on),
             places,
+            [part.task for part, _ in others],
         )
+
+    def _parts(self, block: Block) -> list[tuple[Block, dict[str, Any]]]:
+        """A block for each task that a fit is over, with what the fit must know of the task.
+
+        They are ordered by what they are, so that a fit hangs neither on names nor on their order.
+        """
+        parts = []
+        for task in block.trained_on:
+            part = replace(block, task=task)
+            parts.append((part, learnt(self.spec.tasks[task], part)))
+        return sorted(parts, key=lambda part: canonical([self._inputs(part[0])[0], part[1]]))
 
     def _inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
         """Jobs whose outputs the arm's jobs read, and where the models lie that they load."""
-        if self.shared is None or self.shared[0] is not block:  # all seeds of a block share them
-            self.shared = (block, *self._make_inputs(block))
-        _, inputs, places = self.shared
+        if block.task not in self.shared:  # all seeds of a block share them
+            self.shared[block.task] = self._make_inputs(block)
+        inputs, places = self.shared[block.task]
         return dict(inputs), dict(places)
 
     def _make_inputs(self, block: Block) -> tuple[dict[str, str], dict[str, str]]:
@@ -223,14 +245,13 @@ class _Builder:
 
     def _settings(self, block: Block, roles: Sequence[Role]) -> dict[str, Any]:
         """What an arm's jobs share: the arm, the models run, and what it reads of the task."""
-        task, experiment = self.spec.tasks[block.task], block.experiment
         return {
             "arm": block.arm.name,
             "arm_version": block.arm.version,
             **({"arm_sha256": block.arm.sha256} if block.arm.sha256 else {}),
             "arm_settings": block.resolved.settings.model_dump(),
-            "models": {r: self.located.models[getattr(experiment, r)] for r in roles},
-            "task": {**answers(task), **{name: getattr(task, name) for name in block.arm.reads}},
+            "models": {role: self._model(role, block) for role in roles},
+            "task": read_of(self.spec.tasks[block.task], block),
             **self._machine(bool(roles)),
         }
 
@@ -256,21 +277,24 @@ class _Builder:
 
     def _need(self, need: Need, block: Block) -> str:
         """The frozen sender over the rows of one task."""
-        sender = block.experiment.sender
+        sender = block.model("sender")
         inputs, places = {"data": self._data(block)}, dict[str, str]()
         self._add_model("sender", block, inputs, places)
         settings = {
-            "model": self.located.models[sender],
+            "model": self._model("sender", block),
             **self._machine(),
             **self._with_prompt(need, block)["settings"],
         }
         outputs: tuple[str, ...] = ("test",)
-        if need.step != "text":
+        if need.step != "text" and block.task in block.trained_on:
+            tested = outputs if block.task in block.experiment.tasks else ()
             available = self.located.train_rows[block.task]
-            outputs = ("validation", "test", *blocks(block.resolved.train, available))
+            outputs = ("validation", *tested, *blocks(block.resolved.train, available))
         reads = {role: ("result",) for role in inputs}
         layer = need.settings.get("layer")
         label = f"{need.step} {sender} {block.task}" + (f" layer={layer}" if layer else "")
+        if block.control in ("random_sender", "task_blind"):
+            label += f" {CONTROL}={block.control}"
         return self._add(
             block, "prepare", need.step, settings, inputs, reads, outputs, label, places
         )
@@ -278,15 +302,21 @@ class _Builder:
     def _with_prompt(self, need: Need, block: Block) -> dict[str, Any]:
         """A need with what of the task decides what the sender reads."""
         task = self.spec.tasks[block.task]
-        prompt = {} if need.step == "text" else {"prompt": task.sender_prompt}
+        asked = sender_prompt(block.control, task)
+        prompt = {} if need.step == "text" else {"prompt": asked}
         reading = {"max_prompt_tokens": task.max_prompt_tokens, **prompt, **need.settings}
         return {"step": need.step, "settings": reading}
+
+    def _model(self, role: Role, block: Block) -> Mapping[str, Any]:
+        """What identifies the weights of a role's model."""
+        found = self.located.models[block.model(role)]
+        return of_sender(block.control, found) if role == "sender" else found
 
     def _add_model(
         self, role: Role, block: Block, inputs: dict[str, str], places: dict[str, str]
     ) -> None:
         """Where a role's model comes from: a folder or hub id, or the job that trains the toy."""
-        model = getattr(block.experiment, role)
+        model = block.model(role)
         toy = self.spec.models[model].toy
         if toy is None:
             places[role] = self.located.model_paths[model]
@@ -311,6 +341,7 @@ class _Builder:
         outputs: tuple[str, ...],
         label: str,
         places: Mapping[str, str],
+        other_tasks: Sequence[str] = (),
     ) -> str:
         """Keep a job; where two cells ask for other outputs of it, it owes them all.
 
@@ -340,8 +371,9 @@ class _Builder:
             places,
             {
                 "task": block.task,
-                "sender": block.experiment.sender,
-                "receiver": block.experiment.receiver,
+                "sender": block.model("sender"),
+                "receiver": block.model("receiver"),
+                **{role_of("task", n): task for n, task in enumerate(other_tasks, start=1)},
             },
             gpus,
             self.spec.resources.threads,

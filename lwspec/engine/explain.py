@@ -41,7 +41,8 @@ def explain(
         if detail["type"] == "int_type" and in_braces and len(details) > 1:
             continue  # what is wrong inside the table says more
         loc = _written_loc(detail["loc"], raw)
-        inner = any(d["loc"][: len(loc)] == loc and len(d["loc"]) > len(loc) for d in details)
+        others = [other["loc"] for other in details if other is not detail]
+        inner = any(other[: len(loc)] == loc and len(other) > len(loc) for other in others)
         if detail["type"] == "too_short" and inner:
             continue  # pydantic counts only the valid items: what is wrong with the others is said
         shown = (*at, *(part for part in loc if part != "settings"))

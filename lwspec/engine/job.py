@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 IDENTITY_VERSION = 1
 """Raised when the meaning of an identity changes: every job then gets another id."""
@@ -21,6 +21,11 @@ READ_CHARS = 16_384
 ANSWERED_CHARS = 131_072
 """Of the texts that are answered together: little is kept of each token, and what is written token
 by token costs the same for one row as for many."""
+
+OTHER_TASKS = "other_tasks"
+"""The setting of a fit over several tasks that holds what differs in those after the first."""
+
+Value = TypeVar("Value")
 
 Kind = Literal["prepare", "fit", "evaluate", "latency"]
 
@@ -64,6 +69,24 @@ class Job:
         return max(1, self.charge)
 
     @property
+    def parts(self) -> tuple[Job, ...]:
+        """Of a fit over the rows of several tasks, for each what a fit over it alone would read.
+
+        The parts are no jobs: nothing runs them, and each has the whole's id.
+        """
+        settings = {key: value for key, value in self.settings.items() if key != OTHER_TASKS}
+        return tuple(
+            replace(
+                self,
+                settings={**settings, **changed},
+                inputs=_of_part(self.inputs, number),
+                reads=_of_part(self.reads, number),
+                names=_of_part(self.names, number),
+            )
+            for number, changed in enumerate([{}, *self.settings.get(OTHER_TASKS, ())])
+        )
+
+    @property
     def alike(self) -> str:
         """What jobs have in common that may run side by side: all but their seed."""
         if not self.shares:
@@ -87,6 +110,17 @@ class Job:
         known = {key: value for key, value in raw.items() if key in names}
         reads = {role: tuple(outputs) for role, outputs in raw["reads"].items()}
         return Job(**{**known, "outputs": tuple(raw["outputs"]), "reads": reads})
+
+
+def role_of(role: str, part: int) -> str:
+    """What an input is called in a fit over several tasks, of which the first is as if alone."""
+    return f"{role}:{part + 1}" if part else role
+
+
+def _of_part(by_role: Mapping[str, Value], part: int) -> dict[str, Value]:
+    """What one part reads, under the roles of a fit over it alone; models are everyone's."""
+    roles = [role for role in by_role if ":" not in role]
+    return {role: by_role.get(role_of(role, part), by_role[role]) for role in roles}
 
 
 def canonical(value: Any) -> str:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from lwspec.engine import toml
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.artefact_checks import check_artefacts
+from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.explain import explain
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
 from lwspec.engine.resolve import at_point, points, table_at
@@ -49,7 +50,8 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     except ValidationError as error:
         raise SpecErrors(explain(error.errors(), merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
-    for check in (_check_names, _check_arm_tables, _check_sweeps):
+    checks = (_check_names, _check_controls, _check_train_on, _check_arm_tables, _check_sweeps)
+    for check in checks:
         check(loaded, arms)
     check_artefacts(loaded)
     return loaded
@@ -153,7 +155,9 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
         all_known(loaded, (*at, "tasks"), "task", experiment.tasks, spec.tasks)
         for role in ("sender", "receiver"):
             all_known(loaded, (*at, role), "model", (getattr(experiment, role),), spec.models)
-        for task in experiment.tasks:
+        on = experiment.train_on if isinstance(experiment.train_on, tuple) else ()
+        all_known(loaded, (*at, "train_on"), "task", on, spec.tasks)
+        for task in (*experiment.tasks, *on):
             for place, arm in enumerate(experiment.arms):
                 if spec.tasks[task].kind == "generation" and not arms[arm].generates:
                     loaded.fail(
@@ -163,6 +167,46 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
                     )
     names = [experiment.name for experiment in spec.experiment]
     no_twins(loaded, "experiment", names)
+
+
+def _check_controls(loaded: LoadedSpec, arms: Arms) -> None:
+    """Controls are known, and stand where an arm is tested that hands something over."""
+    for index, experiment in enumerate(loaded.spec.experiment):
+        at: Loc = ("experiment", index, "controls")
+        all_known(loaded, at, "control", experiment.controls, CONTROLS)
+        if not experiment.controls:
+            continue
+        if experiment.latency is not None:
+            loaded.fail(
+                at, "a timing has no controls", to_do="delete them, or set controls = [] here"
+            )
+        if all(arms[name].regime == "reference" for name in experiment.arms):
+            loaded.fail(
+                at,
+                f"no arm of {experiment.name!r} hands anything over: its controls change nothing",
+                to_do="delete them, or set controls = [] here",
+            )
+
+
+def _check_train_on(loaded: LoadedSpec, arms: Arms) -> None:
+    """Somebody learns from the tasks of `train_on`, and there is one to learn from."""
+    for index, experiment in enumerate(loaded.spec.experiment):
+        at: Loc = ("experiment", index, "train_on")
+        if experiment.train_on is None:
+            continue
+        if not any(arms[arm].trained for arm in experiment.arms):
+            loaded.fail(
+                at,
+                f"none of its arms is trained ({', '.join(experiment.arms)}): train_on changes "
+                "nothing",
+                to_do="delete train_on",
+            )
+        if experiment.train_on == "others" and len(experiment.tasks) == 1:
+            loaded.fail(
+                at,
+                f"beside {experiment.tasks[0]} the experiment has no task to train on",
+                to_do="list more tasks, or name those to train on: train_on = [...]",
+            )
 
 
 def _check_arm_tables(loaded: LoadedSpec, arms: Arms) -> None:
@@ -205,13 +249,16 @@ def _check_sweeps(loaded: LoadedSpec, arms: Arms) -> None:
             valid = sweepable(experiment, arms)
             if key not in valid:
                 untimed = key.startswith("latency.") and experiment.latency is None
+                remedy = f"choose among: {', '.join(valid)}"
+                if untimed:
+                    remedy = "add latency = {} to time it"
+                elif key == CONTROL:
+                    remedy = "controls are no sweep: write controls = [...] in the experiment"
                 loaded.fail(
                     at,
                     f"the sweep is over {key!r}, which is no setting of this experiment",
                     near=None if untimed else nearest(key, valid),
-                    to_do="add latency = {} to time it"
-                    if untimed
-                    else f"choose among: {', '.join(valid)}",
+                    to_do=remedy,
                 )
             table, field = key.split(".", 1)
             if table in arms and experiment.arms != (table,):

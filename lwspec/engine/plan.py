@@ -267,7 +267,7 @@ def _rows(
             experiment.arms,
             experiment.tasks,
             len(experiment.seeds),
-            math.prod(len(values) for values in experiment.sweep.values()),
+            math.prod(map(len, experiment.sweep.values())) * (1 + len(experiment.controls)),
             len(first),
             sum(any(o not in taken.get(job, ()) for o in asked[job]) for job in first),
             sum(price.p50_hours for price in prices),

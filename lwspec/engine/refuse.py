@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import NoReturn
+
 from lwspec.engine.arm import Role
+from lwspec.engine.controls import CONTROLS, Case
 from lwspec.engine.fields import placeholders
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
-from lwspec.engine.resolve import Block
+from lwspec.engine.resolve import Block, Point
 from lwspec.engine.shapes import Shape
 from lwspec.errors import nearest
 
 ROLES: tuple[Role, ...] = ("sender", "receiver")
 
+LAYERS: tuple[tuple[str, Role, int], ...] = (("layer", "sender", 0), ("into", "receiver", 1))
+"""Settings that name a layer, whose it is, and how many of a model's last they cannot name."""
+
 
 def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """Raise SpecError for an arm, at one sweep point, that cannot do what it is asked."""
-    for check in (_context, _layer, _pair, _bytes, _prompts, _timing, _distillation):
+    checks = (
+        _control, _context, _layer, _pair, _bytes, _prompts, _timing, _distillation, _train_on,
+        _splits,
+    )  # fmt: skip
+    for check in checks:
         check(block, loaded, located)
+
+
+def refuse_twice(block: Block, earlier: Point, loaded: LoadedSpec) -> NoReturn:
+    """Raise SpecError for a point whose jobs are those of an earlier one."""
+    place, name = _place(block, loaded), block.arm.name
+    if block.control is not None:
+        loaded.fail(
+            (*place, "controls", block.experiment.controls.index(block.control)),
+            f"{block.control} changes nothing for {name} on {block.task}: its jobs are those of "
+            f"{dict(earlier) or 'the arm as it is'}",
+            to_do=f"give {name} an experiment without this control",
+        )
+    loaded.fail(
+        (*place, "sweep"),
+        f"the points {dict(earlier)} and {dict(block.point)} give the same jobs for {name} on "
+        f"{block.task}",
+        to_do="sweep a setting that changes this arm",
+    )
+
+
+def _control(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """A control must change something that the arm has."""
+    if block.control is None:
+        return
+    experiment, task = block.experiment, loaded.spec.tasks[block.task]
+    names = {role: block.model(role) for role in ROLES}
+    shapes = {role: located.shapes[n] for role, n in names.items() if n in located.shapes}
+    case = Case(block.arm, block.resolved.settings, task, block.resolved.train, shapes)
+    why = CONTROLS[block.control].unfit(case)
+    if why is not None:
+        loaded.fail(
+            (*_place(block, loaded), "controls", experiment.controls.index(block.control)),
+            f"{block.control} makes no sense for {block.arm.name} on {block.task}: {why}",
+            to_do=f"leave {block.control} out, or give {block.arm.name} on {block.task} an "
+            "experiment of its own",
+        )
 
 
 def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
@@ -35,8 +82,8 @@ def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """The sender must have the layer that is read, the receiver a block after the one changed."""
-    for key, role, beyond in (("layer", "sender", 0), ("into", "receiver", 1)):
-        layer, model = getattr(block.resolved.settings, key, 0), getattr(block.experiment, role)
+    for key, role, beyond in LAYERS:
+        layer, model = getattr(block.resolved.settings, key, 0), block.model(role)
         shape = located.shapes.get(model)
         if shape is not None and layer > shape.layers - beyond:
             loaded.fail(
@@ -48,7 +95,7 @@ def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _pair(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """What one model keeps inside means something to itself, or to one of its own shape, alone."""
-    sender, receiver = block.experiment.sender, block.experiment.receiver
+    sender, receiver = block.model("sender"), block.model("receiver")
     pair = block.arm.pair
     if pair == "any" or located.models[sender] == located.models[receiver]:
         return
@@ -93,7 +140,7 @@ def message_bytes(block: Block, loaded: LoadedSpec, located: Located) -> int | N
         return capped if arm.fixed_bytes is None else arm.fixed_bytes
     shapes: dict[Role, Shape] = {}
     for role in ROLES:
-        shape = located.shapes.get(getattr(block.experiment, role))
+        shape = located.shapes.get(block.model(role))
         if shape is None:
             return None
         shapes[role] = shape
@@ -113,14 +160,16 @@ def serialised_bytes(vectors: int, width: int, precision: str) -> int:
 
 def _prompts(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """A prompt of the arm's own may name only columns that the task's prompts name."""
-    columns = ("context", *loaded.spec.tasks[block.task].columns)
-    for need in block.arm.needs(block.resolved.settings):
-        for name in placeholders(need.settings.get("prompt", "")):
+    needs = block.arm.needs(block.resolved.settings)
+    names = [name for n in needs for name in placeholders(n.settings.get("prompt", ""))]
+    for task in (block.task, *block.trained_on):
+        columns = ("context", *loaded.spec.tasks[task].columns)
+        for name in names:
             if name not in columns:
                 loaded.fail(
                     (*_place(block, loaded), block.arm.name),
                     f"its prompt names the column {{{name}}}, which no prompt of the task "
-                    f"{block.task!r} names",
+                    f"{task!r} names",
                     near=nearest(name, columns),
                 )
 
@@ -145,6 +194,43 @@ def _distillation(block: Block, loaded: LoadedSpec, located: Located) -> None:
             f"{arm.name} is itself a receiver that may read the text: nothing to distil",
             to_do="give it an experiment of its own without train.distillation",
         )
+
+
+def _train_on(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """What is solved for one set of labels answers no other; epochs are judged by one metric."""
+    at, listed = (*_place(block, loaded), "train_on"), ", ".join(block.trained_on)
+    if block.arm.trained and not block.arm.epochs and block.trained_on != (block.task,):
+        loaded.fail(
+            at,
+            f"{block.arm.name} is solved in one step for one task's labels: a fit over {listed} "
+            f"cannot be measured on {block.task}",
+            to_do=f"give {block.arm.name} an experiment of its own without train_on",
+        )
+    kinds = {loaded.spec.tasks[task].kind for task in block.trained_on}
+    if len(kinds) > 1:
+        loaded.fail(
+            at,
+            f"the fit is over tasks of both kinds ({listed}): an epoch is judged by one metric, "
+            "accuracy of labels or ROUGE-L of free text",
+            to_do="train on tasks of one kind; it may be measured on any",
+        )
+
+
+def _splits(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """Tasks of one data set are split alike, so that none is trained on what another tests."""
+    tasks = loaded.spec.tasks
+    of_one_fit = dict.fromkeys((block.task, *block.trained_on))
+    for one, other in itertools.combinations(of_one_fit, 2):
+        if located.data[one] != located.data[other]:
+            continue
+        for key in ("splits", "context", "max_context_chars", "sample_seed"):
+            if getattr(tasks[one], key) != getattr(tasks[other], key):
+                loaded.fail(
+                    (*_place(block, loaded), "train_on"),
+                    f"{one} and {other} take rows of the same data, and their {key} differ: test "
+                    f"rows of one could be training rows of the other",
+                    to_do=f"give both tasks the same {key}",
+                )
 
 
 def _place(block: Block, loaded: LoadedSpec) -> tuple[str, int]:

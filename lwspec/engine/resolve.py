@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.arm import ArmDeclaration, Role
+from lwspec.engine.controls import CONTROL, of_table, sender_prompt
 from lwspec.engine.fields import Frozen
 from lwspec.engine.job import BLOCK_ROWS
 from lwspec.engine.spec import AtMost, Experiment, Latency, Train
 from lwspec.engine.task import Classification, Task
 
 Point = Mapping[str, Any]
-"""A value for each swept key."""
+"""A value for each swept key, and under the key "control" the name of one."""
 
 TEACHER_READS = ("receiver_prompt", "max_prompt_tokens")
 """The task's fields that distillation needs: how the receiver reads the text itself."""
@@ -38,6 +39,14 @@ def points(experiment: Experiment) -> Iterator[dict[str, Any]]:
         yield dict(zip(keys, values, strict=True))
 
 
+def measured_points(experiment: Experiment, arm: ArmDeclaration) -> Iterator[dict[str, Any]]:
+    """Every point of the sweep as it is, then under each control that the experiment names."""
+    controls = () if arm.regime == "reference" else experiment.controls
+    for point in points(experiment):
+        yield point
+        yield from ({**point, CONTROL: control} for control in controls)
+
+
 @dataclass(frozen=True)
 class Resolved:
     """An arm's settings, its training and its timing at one sweep point, defaults filled in."""
@@ -53,7 +62,8 @@ def table_at(
     """The arm's own table with a sweep point's values in their places."""
     owned = {key.partition("."): value for key, value in point.items()}
     swept = {field: value for (owner, _, field), value in owned.items() if owner == arm.name}
-    return {**experiment.settings.get(arm.name, {}), **swept}
+    table = {**experiment.settings.get(arm.name, {}), **swept}
+    return of_table(point.get(CONTROL), arm, table)
 
 
 def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, Any]) -> Resolved:
@@ -63,7 +73,7 @@ def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, An
         "latency": experiment.latency.model_dump() if experiment.latency else {},
     }
     for key, value in point.items():
-        owner, field = key.split(".", 1)
+        owner, _, field = key.partition(".")
         if owner in tables:
             tables[owner][field] = value
     return Resolved(
@@ -71,6 +81,15 @@ def at_point(experiment: Experiment, arm: ArmDeclaration, point: Mapping[str, An
         Train.model_validate(tables["train"]),
         Latency.model_validate(tables["latency"]) if experiment.latency else None,
     )
+
+
+def trained_on(experiment: Experiment, arm: ArmDeclaration, task: str) -> tuple[str, ...]:
+    """The tasks whose rows an arm learns from before it is measured on one, as they are written."""
+    if experiment.train_on is None or not arm.trained:
+        return (task,)
+    if experiment.train_on == "others":
+        return tuple(other for other in experiment.tasks if other != task)
+    return experiment.train_on
 
 
 @dataclass(frozen=True)
@@ -82,12 +101,26 @@ class Block:
     task: str
     point: Point
     resolved: Resolved
+    trained_on: tuple[str, ...]
+    """The tasks whose rows a fit reads; the task itself where nothing is trained."""
 
-    def label(self, seed: int | None) -> str:
-        """For people: arm, task, sweep point and seed."""
+    @property
+    def control(self) -> str | None:
+        """The name of the control; None for the arm as it is."""
+        name: str | None = self.point.get(CONTROL)
+        return name
+
+    def model(self, role: Role) -> str:
+        """The spec's name of a role's model: under one control the receiver is its own sender."""
+        own = role == "sender" and self.control == "identical"
+        name: str = getattr(self.experiment, "receiver" if own else role)
+        return name
+
+    def label(self, seed: int | None, tasks: Sequence[str] = ()) -> str:
+        """For people: arm, task (or those that a fit is over), sweep point and seed."""
         swept = "".join(f" {key}={value}" for key, value in self.point.items())
         end = "" if seed is None else f" s{seed}"
-        return f"{self.arm.name} {self.task}{swept}{end}"
+        return f"{self.arm.name} {'+'.join(tasks or [self.task])}{swept}{end}"
 
     @property
     def epochs(self) -> tuple[str, ...]:
@@ -108,6 +141,22 @@ def answers(task: Task) -> dict[str, Any]:
         return {"kind": task.kind, "labels": task.labels}
     pattern = {} if task.answer_pattern is None else {"answer_pattern": task.answer_pattern}
     return {"kind": task.kind, "max_new_tokens": task.max_new_tokens, **pattern}
+
+
+def read_of(task: Task, block: Block) -> dict[str, Any]:
+    """A task as an arm's jobs know it: its answers, and the fields that the arm reads."""
+    read = {name: getattr(task, name) for name in block.arm.reads}
+    if "sender_prompt" in read:
+        read["sender_prompt"] = sender_prompt(block.control, task)
+    return {**answers(task), **read}
+
+
+def learnt(task: Task, block: Block) -> dict[str, Any]:
+    """What a fit over a task's rows must know of the task."""
+    known = {"task": read_of(task, block)}
+    if block.arm.epochs and block.resolved.train.distillation:
+        known["teacher"] = {name: getattr(task, name) for name in TEACHER_READS}
+    return known
 
 
 def wanted(task: Task) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
 from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, distinct, file_stem
@@ -130,6 +130,17 @@ class Latency(Frozen):
     """False times a trainable arm as it is initialised: tables mark it as untrained."""
 
 
+def _kind_of_train_on(value: Any) -> str:
+    return "others" if isinstance(value, str) else "tasks"
+
+
+TrainOn = Annotated[
+    Annotated[Names, Tag("tasks")] | Annotated[Literal["others"], Tag("others")],
+    Discriminator(_kind_of_train_on),
+]
+"""Names of tasks, or all others; told apart first, so that a mistake is explained as one of one."""
+
+
 class Experiment(Frozen):
     """Cells to fill: arms x tasks x seeds x sweep points."""
 
@@ -141,9 +152,16 @@ class Experiment(Frozen):
     receiver: Name
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    train_on: TrainOn | None = None
+    """Whose rows trained arms learn from: one fit over those of all these tasks, each up to
+    `train.samples`, or for each task one over all others of `tasks`; by default the task's own.
+    Arms that are not trained run as they always do."""
     settings: dict[str, dict[str, Any]] = {}
     """Each arm's own table, by arm name; in TOML it stands directly in the experiment."""
     sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2)]] = {}
+    controls: Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(distinct)] = ()
+    """Cells beside each arm's own, in which one thing is changed (`lwspec/engine/controls.py`).
+    An arm of the regime "reference" hands nothing over and has its own cell alone."""
     latency: Latency | None = None
     """Given, the cells are timed on test rows, and not scored."""
     group: Name | None = None

@@ -36,6 +36,8 @@ class Batch:
     """One vector a row [rows, sender_width], pooled from the layer in the arm's settings."""
     fields: Sequence[Mapping[str, str]] = ()
     """The rows' other columns that prompts name; none where they name none."""
+    tasks: Sequence[Mapping[str, Any]] = ()
+    """The task of each row, where a fit's batch has rows of several; else it is the setup's."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Setup:
 
     settings: Any
     task: Mapping[str, Any]
-    """The task's fields that the arm declared it reads."""
+    """The task's fields that the arm declared it reads; before a row is presented, in a fit over
+    several tasks, those alone that are the same in all."""
     reader: Reader | None
     """The frozen model that answers; None for arms that need none."""
     sender_width: int | None

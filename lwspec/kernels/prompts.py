@@ -22,10 +22,12 @@ Bos: TypeAlias = Literal["first", "none", "answer"]
 def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
     """The sender's prompt around each row's context as its tokens, for arms that run it."""
     assert setup.sender is not None
-    template, most = setup.task["sender_prompt"], setup.task["max_prompt_tokens"]
     fields = batch.fields or [{}] * len(batch.contexts)
-    filled = [fill(template, *row) for row in zip(batch.contexts, fields, strict=True)]
-    return [setup.sender.encode(prompt, most) for prompt in filled]
+    tasks = batch.tasks or [setup.task] * len(batch.contexts)
+    return [
+        setup.sender.encode(fill(task["sender_prompt"], text, row), task["max_prompt_tokens"])
+        for task, text, row in zip(tasks, batch.contexts, fields, strict=True)
+    ]
 
 
 def text_prompt(setup: Setup, field: str, seen: Seen, text: str | None = None) -> Prompt:

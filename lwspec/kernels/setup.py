@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,13 @@ def open_setup(
     return arm, setup
 
 
+def for_task(attempt: Attempt, arm: Arm, setup: Setup) -> Setup:
+    """The setup for another task of the same fit: `attempt` is at that part of it."""
+    task = attempt.job.settings["task"]
+    examples = _examples(attempt, task, arm.declaration.examples(setup.settings))
+    return replace(setup, task=task, examples=examples)
+
+
 def _arm_of(attempt: Attempt) -> Arm:
     """The job's arm. Raises ModelError where its own file is not the one that was planned."""
     file = attempt.job.places.get("arm")
@@ -107,7 +114,7 @@ def answers_of(setup: Setup) -> AnswerFormat:
     """The answers of the job's task, for its reader."""
     task = setup.task
     assert setup.reader is not None
-    prompts = [task[key] for key in ("receiver_prompt", "sender_prompt", "query") if key in task]
+    prompts = [task[key] for key in ("receiver_prompt", "query", "sender_prompt") if key in task]
     before = prompts[0].rpartition("{context}")[2]
     most = task.get("max_new_tokens")
     return AnswerFormat(setup.reader, before, task["answer"], task.get("labels", ()), most)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -84,14 +85,21 @@ def drawn_items(items: Items, count: int | None, seed: int) -> Items:
     return replace(items, rows=[items.rows[place] for place in places], places=places)
 
 
+def most_samples(settings: Mapping[str, Any]) -> int | None:
+    """How many training rows of a task a fit takes at most; None where it takes all."""
+    samples: Mapping[str, int | None] = settings["samples"]
+    return samples.get("exactly") or samples.get("max")
+
+
 def open_training_items(attempt: Attempt) -> Items:
     """The training rows that the spec asks for. Raises DataError where there are too few."""
-    samples = attempt.job.settings["samples"]
-    exactly = samples.get("exactly")
-    items = first_items(open_items(attempt, "train"), exactly or samples.get("max"))
+    settings = attempt.job.settings
+    exactly = settings["samples"].get("exactly")
+    items = first_items(open_items(attempt, "train"), most_samples(settings))
     if exactly is not None and len(items.rows) < exactly:
         raise DataError(
             f"the spec asks for {exactly} training samples; the split has {len(items.rows)}",
+            where=f"task {attempt.job.names['task']!r}",
             remedy=f"set samples = {{ max = {exactly} }} to take what there is",
         )
     return items

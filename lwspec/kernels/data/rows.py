@@ -177,7 +177,7 @@ def split_rows(
     for name in sorted(SPLITS, key=lambda name: _waits(name, splits)):
         source, wanted = splits[name]["source"], splits[name]["rows"]
         free = [row for row in sources[source] if row.item not in taken[source]]
-        fresh = [row for row in free if _content(row) not in seen]
+        fresh = [row for row in free if content(row) not in seen]
         random.Random(f"{seed} {source} {name}").shuffle(fresh)
         if wanted is not None and wanted > len(fresh):
             raise DataError(
@@ -186,10 +186,10 @@ def split_rows(
             )
         chosen[name] = fresh[:wanted]
         taken[source].update(row.item for row in chosen[name])
-        seen.update(_content(row) for row in chosen[name])
+        seen.update(content(row) for row in chosen[name])
     chosen["test"].sort(key=lambda row: row.item)
     left_out = sum(
-        row.item not in taken[split["source"]] and _content(row) in seen
+        row.item not in taken[split["source"]] and content(row) in seen
         for split in splits.values()
         if split["rows"] is None
         for row in sources[split["source"]]
@@ -203,6 +203,6 @@ def _waits(name: str, splits: Mapping[str, Mapping[str, Any]]) -> bool:
     return splits[name]["rows"] is None and splits[name]["source"] in others
 
 
-def _content(row: Row) -> bytes:
+def content(row: Row) -> bytes:
     """A fingerprint of the text, blind to case and spacing."""
     return hashlib.sha256(" ".join(row.context.lower().split()).encode()).digest()

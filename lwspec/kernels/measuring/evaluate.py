@@ -29,6 +29,8 @@ def evaluate(attempt: Attempt, device: torch.device) -> None:
         batch_size=settings.get("batch_size", ROWS_AT_ONCE),
         precision=settings.get("precision", TEXT),
         write=True,
+        control=settings.get("control"),
+        sample_seed=sample_seed,
     )
     predictions = _write_predictions(attempt, items, scored)
     record = write_record(attempt, len(items.rows), checkpoint, scored.metrics)

@@ -13,6 +13,7 @@ import torch
 from lwspec.engine.runfolder import read_json, write_json
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.data.disjoint import check_unseen
 from lwspec.kernels.measuring.score import DECIDES
 from lwspec.kernels.setup import open_setup
 from lwspec.kernels.training.checkpoint import load_weights
@@ -38,14 +39,19 @@ def open_measured(
 
 
 def _weights(attempt: Attempt) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The weights of the epoch that the spec names, checked by hash, and what names them."""
+    """The weights of the epoch that the spec names, checked by hash, and what names them.
+
+    Raises DataError where the fit was trained, through another task, on texts that are measured.
+    """
     made = attempt.input("fit")
+    trained = [replace(attempt, job=part) for part in made.job().parts]
+    check_unseen(attempt, [attempt.job.settings.get("split", "test")], trained)
     ((which, epochs),) = attempt.job.settings["checkpoint"].items()
     taken = made.taken()
     output = f"epoch-{epochs:03d}"
     if which == "best":
         among = [f"epoch-{epoch:03d}" for epoch in range(1, epochs + 1)]
-        best = DECIDES[attempt.job.settings["task"]["kind"]]
+        best = DECIDES[made.job().settings["task"]["kind"]]
         output = max(among, key=lambda name: taken[name]["metrics"][f"validation_{best}"])
     name = f"weights/{output}.safetensors"
     sha256 = taken[output]["files"][name]
@@ -60,6 +66,7 @@ def write_record(
     job = attempt.job
     evidence = read_json(attempt.path / "started.json")["evidence"]
     fit = attempt.input("fit").job().settings if "fit" in job.inputs else {}
+    control = {"control": job.settings["control"]} if "control" in job.settings else {}
     path = attempt.path / "evaluation.json"
     write_json(
         path,
@@ -73,6 +80,7 @@ def write_record(
             "labels": job.settings["task"].get("labels"),
             "split": job.settings.get("split", "test"),
             "seed": fit.get("seed", job.settings.get("seed")),
+            **control,
             "checkpoint": checkpoint,
             "metrics": metrics,
             "n": n,

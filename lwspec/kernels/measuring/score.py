@@ -20,6 +20,7 @@ from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.batches import RowsAtOnce, by_length
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.measuring import wire
+from lwspec.kernels.measuring.controls import Send, Sent, controlled, receiver_alone
 from lwspec.kernels.measuring.metrics import macro_f1, mean, parse_answer, text_scores
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
@@ -68,10 +69,13 @@ def score(
     batch_size: int = ROWS_AT_ONCE,
     precision: str | None = None,
     write: bool = False,
+    control: str | None = None,
+    sample_seed: int = 0,
 ) -> Scored:
     """Score every row; with `precision`, messages pass through bytes first and are measured.
 
-    Labels are also written freely with `write`; free text is always written.
+    Labels are also written freely with `write`; free text is always written. A `control` changes
+    what reaches the receiver, by the task's `sample_seed`.
     """
     if arm.predict is not None:
         logprobs = arm.predict(setup, items.everything())
@@ -80,8 +84,15 @@ def score(
     label_ids = answers.label_ids()
     most = answers.most_tokens or (max(map(len, label_ids)) + 1 if write else 0)
 
+    def send(indices: Sequence[int]) -> Sent:
+        attempt.check()
+        return _messages(arm, setup, items.batch(indices), precision)
+
+    sent = send if control is None else controlled(control, send, items, sample_seed)
+    presented = receiver_alone(arm) if control == "no_transfer" else arm
+
     def ask(indices: Sequence[int]) -> list[Said]:
-        return _ask(arm, setup, items, indices, label_ids, precision, most)
+        return _ask(presented, setup, items, indices, label_ids, sent, most)
 
     assert setup.reader is not None
     logits = sum(map(len, label_ids), 1) * setup.reader.embedding.num_embeddings
@@ -134,12 +145,12 @@ def _ask(
     items: Items,
     indices: Sequence[int],
     label_ids: Sequence[Sequence[int]],
-    precision: str | None,
+    send: Send,
     most: int,
 ) -> list[Said]:
     """Run the reader once over some rows."""
     assert setup.reader is not None
-    messages, sizes = _messages(arm, setup, items.batch(indices), precision)
+    messages, sizes = send(indices)
     with torch.no_grad():
         prompts = present_all(arm, setup, messages, [items.rows[index] for index in indices])
     answers = answer(setup.reader, prompts, label_ids, most)
@@ -166,9 +177,7 @@ def _named(setup: Setup, said: Said, label: int | None) -> Said:
     )
 
 
-def _messages(
-    arm: Arm, setup: Setup, batch: Batch, precision: str | None
-) -> tuple[Sequence[Any], list[int]]:
+def _messages(arm: Arm, setup: Setup, batch: Batch, precision: str | None) -> Sent:
     """What reaches the receiver, and the bytes that each message took on the way."""
     lengths = [0] * len(batch.contexts)
     if not arm.sends:

@@ -25,9 +25,12 @@ def load_reader(
 ) -> Reader:
     """The frozen model of a role: a toy that an input job trained, a folder, or a hub id.
 
-    It is `shared` with what else this process runs, unless weights of an arm's own go into it.
+    Its weights are random where the job says so. It is `shared` with what else this process runs,
+    unless weights of an arm's own go into it.
     """
-    load = partial(_load if shared else _load.__wrapped__, attempt.job.compiled)
+    load = partial(
+        _load if shared else _load.__wrapped__, attempt.job.compiled, model.get("random_weights")
+    )
     if "toy" in model:
         made = attempt.input(role)
         path = made.file("result", "model/config.json").parent
@@ -46,13 +49,16 @@ def load_reader(
 @lru_cache(maxsize=2)
 def _load(
     compiled: bool,
+    random_weights: int | None,
     path: str | Path,
     dtype: str,
     revision: str | None,
     device: torch.device,
 ) -> Reader:
     """Each of a pair once in a process."""
-    return Reader.load(path, dtype, revision, device, compiled=compiled)
+    return Reader.load(
+        path, dtype, revision, device, compiled=compiled, random_weights=random_weights
+    )
 
 
 def device_of(attempt: Attempt) -> torch.device:

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from lwspec.errors import ModelError, NetworkError
 from lwspec.kernels.message import Cached, Graft, Prompt
@@ -128,20 +128,25 @@ class Reader:
         device: torch.device,
         *,
         compiled: bool = False,
+        random_weights: int | None = None,
     ) -> Reader:
         """Load a model folder or hub id. Raises ModelError or NetworkError.
 
-        Where the process sees several GPUs, accelerate spreads the model's layers over them.
+        With `random_weights`, a seed, only its architecture: see `untrained`. Where the process
+        sees several GPUs, accelerate spreads a trained model's layers over them.
         """
         several = device.type == "cuda" and torch.cuda.device_count() > 1
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main")
-            model = AutoModelForCausalLM.from_pretrained(
-                path,
-                revision=revision or "main",
-                dtype=getattr(torch, dtype),
-                device_map="auto" if several else None,
-            )
+            if random_weights is not None:
+                model = untrained(path, dtype, revision, random_weights)
+            else:
+                model = AutoModelForCausalLM.from_pretrained(
+                    path,
+                    revision=revision or "main",
+                    dtype=getattr(torch, dtype),
+                    device_map="auto" if several else None,
+                )
         except (OSError, ValueError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
             kind = NetworkError if unreachable(error) else ModelError
@@ -296,6 +301,17 @@ class Reader:
         """What the model is run on for token ids: [tokens, width]."""
         embedded: Tensor = self.embedding(self.tensor(list(ids)))
         return embedded
+
+
+def untrained(path: str | Path, dtype: str, revision: str | None, seed: int) -> Any:
+    """A model of the same configuration, initialised from a seed as its family is; on the CPU."""
+    config = AutoConfig.from_pretrained(path, revision=revision or "main")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # a GPU's generators stay as they are
+        made: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=getattr(torch, dtype)
+        )
+    return made
 
 
 def _read_here(prompt: Prompt) -> list[Any]:

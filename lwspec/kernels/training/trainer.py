@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,13 +19,9 @@ from torch import Tensor, nn
 from lwspec.errors import CheckpointError
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
-from lwspec.kernels.data.items import Items
-from lwspec.kernels.data.rows import Row
-from lwspec.kernels.data.seen import Seen
-from lwspec.kernels.measuring.score import score, validation_metrics
+from lwspec.kernels.measuring.score import score
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.prompts import text_prompt
-from lwspec.kernels.setup import AnswerFormat, present_all
+from lwspec.kernels.setup import present_all
 from lwspec.kernels.training.checkpoint import (
     Progress,
     complete_checkpoints,
@@ -34,8 +30,9 @@ from lwspec.kernels.training.checkpoint import (
     save_weights,
 )
 from lwspec.kernels.training.learner import Learner
-from lwspec.kernels.training.loss import Counts, partners, supervised
+from lwspec.kernels.training.loss import Counts, partners
 from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
+from lwspec.kernels.training.tasks import TrainingTask, by_task, joined, validated
 
 LOG_EVERY_STEPS = 10
 
@@ -47,16 +44,17 @@ class Trainer:
     attempt: Attempt
     arm: Arm
     setup: Setup
+    """Of all tasks: it holds what they have in common."""
     module: nn.Module
-    answers: AnswerFormat
-    train: Items
-    validation: Items
+    tasks: Sequence[TrainingTask]
 
     def __post_init__(self) -> None:
         self.settings: dict[str, Any] = dict(self.attempt.job.settings["train"])
         self.seed: int = self.attempt.job.settings["seed"]
         self.learner = Learner(self.arm, self.setup, self.settings)
-        self.steps_per_epoch = math.ceil(len(self.train.rows) / self.settings["batch_size"])
+        self.rows_by_task = [len(task.train.rows) for task in self.tasks]
+        self.rows = sum(self.rows_by_task)
+        self.steps_per_epoch = math.ceil(self.rows / self.settings["batch_size"])
         self.epochs = len(self.attempt.job.outputs)
         self.rows_at_once: int = self.settings["batch_size"]
         self.separation = self.arm.declaration.separation(self.setup.settings)
@@ -86,7 +84,7 @@ class Trainer:
 
     def _epoch(self, progress: Progress) -> Steps:
         """Train to the end of an epoch, then store a checkpoint."""
-        order = epoch_order(len(self.train.rows), self.seed, progress.epoch)
+        order = epoch_order(self.rows, self.seed, progress.epoch)
         size, total = self.settings["batch_size"], self.epochs * self.steps_per_epoch
         self._loss_sum.fill_(progress.loss_sum)
         for step in range(progress.step_in_epoch, self.steps_per_epoch):
@@ -108,22 +106,33 @@ class Trainer:
     def step(self, indices: Sequence[int], step: int) -> Generator[Ask, Told, Tensor]:
         """One update from a batch; returns its answers' cross-entropy.
 
-        The receiver reads as many rows at once as memory allows.
+        The indices count through the rows of all tasks. The receiver reads as many rows at once as
+        memory allows.
         """
-        rows = [self.train.rows[index] for index in indices]
-        messages = self.learner.messages(self.train.batch(indices))
-        said = [self._said(row) for row in rows]
+        chosen = [(self.tasks[number], own) for number, own in by_task(self.rows_by_task, indices)]
+        messages = self.learner.messages(joined([task.batch(own) for task, own in chosen]))
+        prompts, taught, said = list[Prompt](), list[Prompt](), list[Sequence[int]]()
+        mismatched = list[Prompt]()
+        for task, own in chosen:
+            rows = [task.train.rows[index] for index in own]
+            mine = messages[len(prompts) : len(prompts) + len(rows)]
+            prompts += present_all(self.arm, task.setup, mine, rows)
+            said += task.answers(rows, self.settings)
+            taught += task.taught(rows)
+            if self.separation:
+                others = [mine[other] for other in partners([row.target for row in rows])]
+                mismatched += present_all(self.arm, task.setup, others, rows)
         assert self.setup.reader is not None
         told = yield Ask(
             self.setup.reader,
-            present_all(self.arm, self.setup, messages, rows),
+            prompts,
             said,
             Counts(sum(map(len, said)), len(said)),
             self.settings,
-            self._teacher(rows),
+            taught or None,
             self.learner.leaves(),
             self.rows_at_once,
-            self._mismatched(rows, messages),
+            mismatched or None,
             self.separation,
         )
         if told.rows_at_once < self.rows_at_once:
@@ -131,26 +140,6 @@ class Trainer:
             self.attempt.event("fewer_rows_at_once", rows=told.rows_at_once)
         self.learner.update(self.settings["learning_rate"] * self._rate(step))
         return told.loss
-
-    def _said(self, row: Row) -> Sequence[int]:
-        """The tokens of a row's answer that are learnt, its end token after the last."""
-        assert self.setup.reader is not None
-        return supervised([*self.answers.ids(row.target), self.setup.reader.eos], self.settings)
-
-    def _teacher(self, rows: Sequence[Row]) -> list[Prompt] | None:
-        """Prompts with the text itself, where the receiver that reads it is distilled."""
-        task = self.attempt.job.settings.get("teacher")
-        if task is None:
-            return None
-        setup = replace(self.setup, task=task)
-        return [text_prompt(setup, "receiver_prompt", Seen(r.context, r.fields)) for r in rows]
-
-    def _mismatched(self, rows: Sequence[Row], messages: Sequence[Any]) -> list[Prompt] | None:
-        """Prompts with the message of a row with another target, where the arm is taught by it."""
-        if not self.separation:
-            return None
-        others = [messages[other] for other in partners([row.target for row in rows])]
-        return present_all(self.arm, self.setup, others, rows)
 
     def _rate(self, step: int) -> float:
         """The learning rate's factor: linear warm-up, then constant or a cosine to zero."""
@@ -175,16 +164,19 @@ class Trainer:
         if output not in self.attempt.owed():
             return
         self.module.eval()
-        scored = score(self.attempt, self.arm, self.setup, self.validation)
+        scores = {
+            task.name: score(self.attempt, self.arm, task.setup, task.validation)
+            for task in self.tasks
+        }
         self.module.train()
         weights = self.attempt.path / "weights" / f"{output}.safetensors"
         save_weights(weights, self.module.state_dict())
         self.attempt.take(
             output,
             [weights],
-            {"train_loss": progress.loss_sum / self.steps_per_epoch, **validation_metrics(scored)},
+            {"train_loss": progress.loss_sum / self.steps_per_epoch, **validated(scores)},
             {
-                "samples": len(self.train.rows),
+                "samples": self.rows,
                 "steps": progress.step,
                 "rows_at_once": self.rows_at_once,
                 "parameters": sum(parameter.numel() for parameter in self.learner.parameters),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lwspec.engine.artefacts import Figure
+from lwspec.engine.controls import replaces_message
 from lwspec.engine.expand import Cell
 from lwspec.engine.metrics import METRICS
 from lwspec.engine.plan import Plan
@@ -24,8 +25,12 @@ OF_EPOCHS = (
 
 
 def learning_curves(figure: Figure, numbers: Numbers) -> list[Panel]:
-    """A panel for each metric of an epoch, a curve for each arm, sweep point and task."""
-    found = groups(numbers.plan, figure.experiments)
+    """A panel for each metric of an epoch, a curve for each arm, sweep point and task.
+
+    Controls of the message have no curve: their fits are those of the arms as they are.
+    """
+    every = groups(numbers.plan, figure.experiments)
+    found = [group for group in every if not replaces_message(group.cells[0].point)]
     homes = _homes(found)
     return [
         Panel(title, "epoch", [_epochs(group, homes, metric, factor, numbers) for group in found])

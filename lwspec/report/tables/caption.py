@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.metrics import METRICS
 from lwspec.engine.plan import Plan
 from lwspec.report.statistics.intervals import (
@@ -42,7 +43,9 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _test_notes(data)
     notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
     notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
+    notes += _train_on_notes(data, plan)
     notes += _epoch_notes(data, plan)
+    notes += _control_notes(present)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
         listed = " or ".join(map(str, passes))
@@ -117,6 +120,17 @@ def _pairs(data: TableData, plan: Plan) -> list[str]:
     return [f"Sender to receiver: {listed}."]
 
 
+def _train_on_notes(data: TableData, plan: Plan) -> list[str]:
+    """Whose rows trained arms have learnt from, where they are not their own task's."""
+    shown = {entry.group.experiment for entry in data.entries.values()}
+    return [
+        f"Trained on {'all other tasks' if e.train_on == 'others' else ', '.join(e.train_on)} "
+        f"together: trained arms in {e.name}."
+        for e in plan.loaded.spec.experiment
+        if e.train_on is not None and e.name in shown
+    ]
+
+
 def _unit_notes(data: TableData) -> list[str]:
     """The unit, and the one metric where neither the spec's caption nor a column names it."""
     units = {METRICS[metric].unit for metric in data.layout.table.metric}
@@ -157,6 +171,13 @@ def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
                 epochs.add(int(count))
     listed = " or ".join(str(count) for count in sorted(epochs))
     return [f"Epochs: {listed}."] if epochs else []
+
+
+def _control_notes(present: Sequence[Entry]) -> list[str]:
+    """What each control changes."""
+    points = [entry.group.cells[0].point for entry in present]
+    names = dict.fromkeys(point[CONTROL] for point in points if CONTROL in point)
+    return [f"{CONTROL}={name}: {CONTROLS[name].says}." for name in names]
 
 
 def _test_notes(data: TableData) -> list[str]:

@@ -1,0 +1,433 @@
+"""One fit over the rows of several tasks, measured on each, and on tasks that it never saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from conftest import WORDS, Project
+from test_expand import expansion, ids
+from test_resume import jobs, start
+from test_two_hundred_steps import SETTINGS, TASK, NoAttempt
+
+from lwspec.engine.cost import Facts, training_work
+from lwspec.engine.job import Job, role_of
+from lwspec.engine.runfolder import JobFolder, read_json
+from lwspec.engine.shapes import Shape
+from lwspec.errors import SpecError
+from lwspec.kernels.arm import Batch, Setup
+from lwspec.kernels.arms import declarations
+from lwspec.kernels.arms.bridge import ARM
+from lwspec.kernels.data.items import Items
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.measuring.score import Scored
+from lwspec.kernels.models.reader import Reader
+from lwspec.kernels.prompts import sender_ids
+from lwspec.kernels.training.receiver_pass import answer
+from lwspec.kernels.training.tasks import TrainingTask, by_task, in_common, validated
+from lwspec.kernels.training.trainer import Trainer, epoch_order
+
+TASKS = """
+[tasks.warmth]
+kind = "classification"
+data = { path = "json", data_files = { train = "more/train.jsonl", test = "more/test.jsonl" } }
+splits = { train = "train", validation = { from = "train", rows = 8 }, test = "test" }
+context = "{text}"
+label = "warm"
+labels = ["cold", "warm"]
+sender_prompt = "Note: {context}\\nWarmth:"
+receiver_prompt = "Note: {context}\\nWarmth:"
+query = "Warmth:"
+max_prompt_tokens = 40
+
+[tasks.late]
+kind = "classification"
+data = { path = "json", data_files = { train = "data/train.jsonl", test = "data/test.jsonl" } }
+splits = { train = "train", validation = { from = "train", rows = 12 }, test = "test" }
+context = "{text}"
+label = "label"
+labels = ["quick", "slow", "bright"]
+sender_prompt = "Text: {context}\\nColour:"
+receiver_prompt = "Text: {context}\\nPace:"
+query = "Pace:"
+max_prompt_tokens = 40
+
+[tasks.words]
+kind = "generation"
+data = { path = "json", data_files = { train = "more/train.jsonl", test = "more/test.jsonl" } }
+splits = { train = "train", validation = { from = "train", rows = 8 }, test = "test" }
+context = "{text}"
+target = "{first}"
+sender_prompt = "Note: {context}\\nFirst:"
+receiver_prompt = "Note: {context}\\nFirst:"
+query = "First:"
+max_prompt_tokens = 40
+max_new_tokens = 3
+
+[defaults]"""
+
+
+def write_more(folder: Path, texts: Sequence[str] = ()) -> None:
+    """Rows of the other tasks; `texts` stand among those of the test split."""
+    source = random.Random(1)
+    folder.mkdir(exist_ok=True)
+    for split, count in (("train", 40), ("test", 12)):
+        made = [
+            " ".join(["note", *source.choices(WORDS, k=source.randint(3, 9))]) for _ in range(count)
+        ]
+        made += texts if split == "test" else []
+        rows = [
+            {"text": text, "warm": number % 2, "first": text.split()[1]}
+            for number, text in enumerate(made)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def several(project: Project) -> Project:
+    """The bridge alone, in a spec of four tasks: `late` asks something else of colour's texts."""
+    write_more(project.folder / "more")
+    project.change("[defaults]", TASKS.lstrip())
+    project.change("samples = 48", "samples = { max = 48 }")
+    project.keep("main")
+    return project
+
+
+def train_on(project: Project, on: str, tasks: str) -> None:
+    project.change('tasks = ["colour"]', f"tasks = {tasks}\ntrain_on = {on}")
+
+
+def test_a_fit_over_its_own_task_is_the_fit_that_it_always_was(several: Project) -> None:
+    before = expansion(several).jobs
+    train_on(several, '["colour"]', '["colour"]')
+    assert expansion(several).jobs == before
+    (fit, _) = [job for job in before.values() if job.kind == "fit"]
+    assert set(fit.inputs) == {"data", "states"}
+    assert set(fit.settings) == {
+        "arm", "arm_version", "arm_settings", "models", "task", "device", "threads", "samples",
+        "train", "seed",
+    }  # fmt: skip
+    assert fit.parts == (fit,)
+
+
+def test_cells_of_all_tasks_share_one_fit(several: Project) -> None:
+    train_on(several, '["warmth", "colour"]', '["colour", "warmth", "late", "words"]')
+    found = expansion(several)
+    fits, cells = ids(found, "fit", "bridge"), found.cells
+    assert len(fits) == 2
+    assert {cell.fit for cell in cells} == fits
+    assert len({cell.evaluate for cell in cells}) == 4 * 2
+    fit = found.jobs[min(fits)]
+    assert set(fit.inputs) == {"data", "states", "data:2", "states:2"}
+    assert set(fit.reads["states:2"]) == {"validation", "train-0000"}
+    assert {part.settings["task"]["query"] for part in fit.parts} == {"Colour:", "Warmth:"}
+    for part in fit.parts:
+        assert part.settings["task"]["query"][:-1].lower() == part.names["task"]
+        assert found.jobs[part.inputs["states"]].names["task"] == part.names["task"]
+    several.change('["warmth", "colour"]', '["colour", "warmth"]')
+    assert ids(expansion(several), "fit", "bridge") == fits
+
+
+def test_the_sender_reads_what_is_trained_on_or_tested_and_no_more(several: Project) -> None:
+    train_on(several, '["colour", "warmth"]', '["colour", "late"]')
+    found = expansion(several)
+    read = {job.names["task"]: job.outputs for job in found.jobs.values() if job.step == "states"}
+    assert read == {
+        "colour": ("validation", "test", "train-0000"),
+        "warmth": ("validation", "train-0000"),
+        "late": ("test",),
+    }
+
+
+def test_a_task_is_left_out_of_the_fit_that_it_is_measured_by(several: Project) -> None:
+    train_on(several, '"others"', '["colour", "warmth", "late"]')
+    found = expansion(several)
+    assert len(ids(found, "fit", "bridge")) == 3 * 2
+    for cell in found.cells:
+        trained = [part.names["task"] for part in found.jobs[str(cell.fit)].parts]
+        assert sorted([cell.task, *trained]) == ["colour", "late", "warmth"]
+
+
+def test_a_late_query_is_asked_of_the_fit_on_the_other_task(several: Project) -> None:
+    plain = ids(expansion(several), "fit", "bridge")
+    train_on(several, '["colour"]', '["late"]')
+    found = expansion(several)
+    assert ids(found, "fit", "bridge") == plain
+    assert {found.jobs[cell.evaluate].settings["task"]["query"] for cell in found.cells} == {
+        "Pace:"
+    }
+
+
+def test_arms_that_are_not_trained_run_beside_as_they_always_do(several: Project) -> None:
+    several.change('arms = ["bridge"]', 'arms = ["bridge", "no_message"]')
+    before = ids(expansion(several), "evaluate", "no_message")
+    train_on(several, '["warmth"]', '["colour"]')
+    assert ids(expansion(several), "evaluate", "no_message") == before
+
+
+def test_the_price_counts_the_rows_of_all_tasks() -> None:
+    """Two tasks of 32 and 16 rows cost what 48 rows of one do, their other prompts alike."""
+    task = {"query": "Colour:", "answer": " {label}"}
+    settings: dict[str, Any] = {
+        "train": {"batch_size": 16}, "samples": {}, "task": task,
+        "arm_settings": {"layer": 1, "latents": 8, "width": 64},
+    }  # fmt: skip
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {}, {"a": 32, "b": 16, "c": 48}, {}, "cpu", {})
+
+    def priced(settings: dict[str, Any], *data: str) -> float:
+        inputs = {role_of("data", number): name for number, name in enumerate(data)}
+        names = {"sender": "s", "receiver": "r"}
+        job = Job("fit-1", "fit", "bridge", settings, inputs, (), "", {}, names=names)
+        return training_work(job, declarations()["bridge"], facts).frozen_flop
+
+    both = priced({**settings, "other_tasks": [{"task": task}]}, "a", "b")
+    assert both == pytest.approx(priced(settings, "c"))
+    assert both == pytest.approx(4 * 1e6 * 48 * 10)  # each way through a million weights
+
+
+REFUSED = {
+    "an unknown task": ('["color"]', '["colour"]', "there is no task 'color'"),
+    "labels and free text": ('["colour", "words"]', '["colour"]', "tasks of both kinds"),
+    "nobody left": ('"others"', '["colour"]', "has no task to train on"),
+    "neither tasks nor others": ('"all"', '["colour"]', "train_on: Input should be 'others'"),
+    "an empty list": ("[]", '["colour"]', "train_on: at least 1 are wanted, 0 given"),
+    "a task twice": ('["colour", "colour"]', '["colour"]', "given twice"),
+}
+
+
+def refusal(project: Project) -> str:
+    stderr = project.run("plan", "small.toml", status=2).stderr
+    line = 1 + next(
+        n for n, text in enumerate(project.spec.read_text().splitlines()) if "train_on" in text
+    )
+    assert f"small.toml:{line}:" in stderr
+    return stderr
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trained_on_is_refused(name: str, several: Project) -> None:
+    on, tasks, what = REFUSED[name]
+    train_on(several, on, tasks)
+    assert what in refusal(several)
+
+
+@pytest.mark.parametrize("arm", ["linear_probe", "ridge_map"])
+def test_an_arm_that_is_solved_for_its_labels_is_refused(arm: str, several: Project) -> None:
+    train_on(several, '["colour", "warmth"]', '["colour"]')
+    several.change('arms = ["bridge"]', f'arms = ["bridge", "{arm}"]\n{arm} = {{ layer = 1 }}')
+    assert f"{arm} is solved in one step for one task's labels" in refusal(several)
+
+
+def test_where_nobody_is_trained_it_is_refused(several: Project) -> None:
+    text = several.spec.read_text()
+    bridge = next(line for line in text.splitlines() if line.startswith("bridge = "))
+    several.change(f'arms = ["bridge"]\n{bridge}', 'arms = ["no_message"]')
+    train_on(several, '["warmth"]', '["colour"]')
+    assert "none of its arms is trained" in refusal(several)
+
+
+def test_tasks_of_one_data_set_that_are_split_otherwise_are_refused(several: Project) -> None:
+    several.change('query = "Pace:"', 'query = "Pace:"\nsample_seed = 7')
+    train_on(several, '["colour"]', '["late"]')
+    with pytest.raises(SpecError, match="their sample_seed differ"):
+        expansion(several)
+
+
+def test_every_row_of_every_task_is_learnt_once_an_epoch() -> None:
+    sizes = [5, 1, 7]
+    for epoch in (1, 2):
+        order = epoch_order(sum(sizes), 3, epoch)
+        batches = [by_task(sizes, order[start : start + 4]) for start in range(0, sum(sizes), 4)]
+        learnt = [(task, row) for batch in batches for task, rows in batch for row in rows]
+        assert sorted(learnt) == [(task, row) for task, n in enumerate(sizes) for row in range(n)]
+        assert any(len(batch) > 1 for batch in batches)
+    assert epoch_order(13, 3, 1) != epoch_order(13, 3, 2)
+
+
+def test_an_epoch_is_judged_by_the_mean_over_tasks() -> None:
+    scores = {
+        "one": Scored({"accuracy": 0.5, "macro_f1": 0.2}, {}),
+        "two": Scored({"accuracy": 1.0}, {}),
+    }
+    assert validated(scores) == {
+        "validation_accuracy": 0.75,
+        "validation_accuracy:one": 0.5,
+        "validation_macro_f1:one": 0.2,
+        "validation_accuracy:two": 1.0,
+    }
+
+
+@pytest.fixture
+def trainer(world: Path) -> Trainer:
+    """A fit over two tasks of other queries and labels, before its first step."""
+    sender, receiver = (
+        Reader.load(world / "models" / name, "float32", None, torch.device("cpu"))
+        for name in ("llama", "mistral")
+    )
+    asked = [TASK, {"query": "Warmth of it:", "answer": " {label}", "labels": ("warm", "cold")}]
+    settings = SETTINGS.model_copy(update={"diversity": 0.0})
+    common = Setup(settings, in_common(asked), receiver, sender.width)
+    torch.manual_seed(0)
+    assert ARM.build is not None
+    module = ARM.build(common).train()
+    common, tasks = replace(common, module=module), []
+    for task in asked:
+        labels = task["labels"]
+        rows = [Row(n, f"text {n}", labels[n % 2], n % 2) for n in range(4)]
+        states = cast("Any", States(sender, rows))
+        items = Items(rows, range(4), states, None, None)
+        tasks.append(TrainingTask(labels[0], replace(common, task=task), items, items))
+    return Trainer(cast("Any", NoAttempt(1)), ARM, common, module, tasks)
+
+
+class States:
+    """Some states a row, as many as its text has tokens."""
+
+    def __init__(self, sender: Reader, rows: Sequence[Row]) -> None:
+        self.width = sender.width
+        self.made = [torch.randn(3 + row.item, sender.width) for row in rows]
+
+    def of(self, rows: Sequence[int]) -> list[torch.Tensor]:
+        return [self.made[row] for row in rows]
+
+
+def test_rows_of_a_batch_are_asked_and_answered_as_their_own_task_says(trainer: Trainer) -> None:
+    ask = next(trainer.step([6, 1, 4, 0], 0))
+    reader = ask.reader
+    asked = [reader.tokenizer.decode(prompt[1]) for prompt in ask.prompts]
+    said = [reader.tokenizer.decode(list(tokens)) for tokens in ask.answers]
+    assert ["Warmth" in text for text in asked] == [False, False, True, True]
+    assert [text.split("</s>")[0].strip() for text in said] == ["blue", "red", "warm", "warm"]
+
+
+def test_a_batch_of_several_tasks_has_the_loss_and_gradients_of_its_rows_alone(
+    trainer: Trainer,
+) -> None:
+    def learnt(indices: Sequence[int]) -> tuple[float, list[torch.Tensor], int]:
+        """The loss, the messages' gradients by row, and how many tokens are learnt."""
+        ask = next(trainer.step(indices, 0))
+        ((told,), _) = answer([ask], together=True)
+        assert not isinstance(told, Exception)
+        (messages,) = [leaf for leaf in trainer.learner.leaves() if leaf.dim() == 3]
+        assert messages.grad is not None
+        for leaf in trainer.module.parameters():
+            leaf.grad = None
+        return float(told.loss), list(messages.grad), sum(map(len, ask.answers))
+
+    loss, gradients, tokens = learnt([6, 1, 4])
+    alone = [learnt([index]) for index in (1, 6, 4)]
+    assert loss == pytest.approx(sum(each[0] * each[2] for each in alone) / tokens, rel=1e-4)
+    for gradient, (_, (own,), its) in zip(gradients, alone, strict=True):
+        torch.testing.assert_close(gradient, own * its / tokens, atol=1e-6, rtol=1e-3)
+
+
+def test_what_is_asked_of_several_tasks_at_once_is_what_they_have_in_common(
+    trainer: Trainer,
+) -> None:
+    assert trainer.setup.task == {"answer": " {label}"}
+
+
+def test_a_live_sender_reads_each_row_in_its_own_tasks_prompt(trainer: Trainer) -> None:
+    reader = trainer.setup.reader
+    setup = replace(trainer.setup, sender=reader)
+    prompts = ["Text: {context}", "Note: {context} {place}"]
+    tasks = [{"sender_prompt": prompt, "max_prompt_tokens": 40} for prompt in prompts]
+    batch = Batch(["red", "blue"], fields=[{}, {"place": "river"}], tasks=tasks)
+    assert reader is not None
+    wanted = [reader.encode("Text: red"), reader.encode("Note: blue river")]
+    assert sender_ids(setup, batch) == wanted
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Project:
+    """A fit over two tasks, measured on both and on two that it never saw."""
+    project = Project(tmp_path_factory.mktemp("several"), world)
+    write_more(project.folder / "more")
+    project.change("[defaults]", TASKS.lstrip())
+    project.change("samples = 48", "samples = { max = 48 }")
+    project.change("epochs = 2", 'checkpoint = "best", distillation = 0.5, epochs = 2')
+    project.keep("main")
+    train_on(project, '["colour", "warmth"]', '["colour", "warmth", "late", "words"]')
+    project.run("submit", "small.toml", "--yes")
+    return project
+
+
+def test_one_fit_is_measured_on_tasks_seen_and_unseen(run: Project) -> None:
+    fits = [JobFolder(path) for path in run.runs.glob("fit-*")]
+    assert len(fits) == 2
+    for fit in fits:
+        taken = fit.taken()
+        for output in ("epoch-001", "epoch-002"):
+            metrics = taken[output]["metrics"]
+            own = [metrics[f"validation_accuracy:{task}"] for task in ("colour", "warmth")]
+            assert metrics["validation_accuracy"] == pytest.approx(sum(own) / 2)
+            assert taken[output]["facts"]["samples"] == 48 + 32
+            assert taken[output]["facts"]["steps"] == 10 * int(output[-1])
+    records = [read_json(path) for path in run.runs.glob("evaluate-*/attempt-1/evaluation.json")]
+    measured = sorted((record["task"], record["seed"]) for record in records)
+    assert measured == sorted((t, s) for t in ("colour", "warmth", "late", "words") for s in (1, 2))
+    for record in records:
+        of_seed = {r["checkpoint"]["sha256"] for r in records if r["seed"] == record["seed"]}
+        assert of_seed == {record["checkpoint"]["sha256"]}
+
+
+def test_a_table_says_what_its_fits_were_trained_on(run: Project) -> None:
+    run.run("report", "small.toml", "--paper", "paper")
+    table = (run.folder / "paper/tables/main.tex").read_text()
+    assert "Trained on colour, warmth together: trained arms in main." in table
+
+
+LONG = ("epochs = 2, batch_size = 8", "epochs = 20, batch_size = 4")
+
+
+def weights(project: Project) -> dict[str, bytes]:
+    """The weights of each seed after the last epoch."""
+    return {
+        path.parts[-4]: path.read_bytes()
+        for path in project.runs.glob("fit-*/attempt-*/weights/epoch-020.safetensors")
+    }
+
+
+def test_killed_half_way_it_ends_with_the_same_weights(
+    several: Project, tmp_path_factory: pytest.TempPathFactory, world: Path
+) -> None:
+    several.change(*LONG)
+    train_on(several, '["colour", "warmth"]', '["late"]')
+    undisturbed = Project(tmp_path_factory.mktemp("undisturbed"), world)
+    write_more(undisturbed.folder / "more")
+    undisturbed.write(several.spec.read_text())
+    undisturbed.run("submit", "small.toml", "--yes")
+    process = start(several)
+    while not list(several.runs.glob("fit-*/attempt-1/checkpoints/step-*")):
+        assert process.poll() is None, (several.folder / "log.txt").read_text()
+        time.sleep(0.05)
+    for pid in jobs(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    several.run("submit", "small.toml", "--yes")
+    events = [path.read_text() for path in several.runs.glob("fit-*/attempt-2/events.jsonl")]
+    assert any('"resumed"' in text for text in events)
+    assert len(weights(undisturbed)) == 2
+    assert weights(several) == weights(undisturbed)
+
+
+def test_texts_that_one_task_tests_and_another_trains_on_end_the_run(several: Project) -> None:
+    rows = [json.loads(line) for line in (several.folder / "data/train.jsonl").open()]
+    write_more(several.folder / "more", [row["text"] for row in rows])
+    train_on(several, '["colour", "warmth"]', '["colour"]')
+    told = several.run("submit", "small.toml", "--yes", status=1).stdout
+    assert "texts of the test rows of 'warmth' stand among the training rows of 'colour'" in told
+    several.change('["colour", "warmth"]', '["colour"]')
+    several.change('tasks = ["colour"]', 'tasks = ["warmth"]')
+    told = several.run("submit", "small.toml", "--yes", status=1).stdout
+    assert "texts of the test rows of 'warmth' stand among the training rows of 'colour'" in told
