@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from conftest import Project
 from pyarrow import parquet
 
 from lwspec.errors import DataError
-from lwspec.kernels.arm import Batch, Setup
+from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.data.rows import Row
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
-from lwspec.kernels.measuring.score import _ask
+from lwspec.kernels.measuring.controls import DONORS
+from lwspec.kernels.measuring.score import _ask, _messages
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.setup import answers_of
 
@@ -31,21 +33,28 @@ linear_probe = { layer = 1, folds = 2, inverse_penalties = [0.1, 1.0] }
 label_copy = { layer = 1, folds = 2, inverse_penalties = [0.1, 1.0] }
 evaluate = { max_bytes = 1 }
 
+[[experiment]]
+name = "controls"
+arms = ["label_copy"]
+label_copy = { layer = 1, folds = 2, inverse_penalties = [0.1, 1.0] }
+controls = ["zero", "no_transfer", "other_label"]
+
 [[table]]"""
 
 
 def predictions(project: Project) -> dict[str, dict[str, list[Any]]]:
     found = {}
     for path in project.runs.glob("evaluate-*/attempt-1/evaluation.json"):
-        arm = json.loads(path.read_text())["arm"]
-        found[arm] = parquet.read_table(path.parent / "predictions/test.parquet").to_pydict()
+        settings = json.loads((path.parents[1] / "job.json").read_text())["settings"]
+        name = settings.get("control", settings["arm"])
+        found[name] = parquet.read_table(path.parent / "predictions/test.parquet").to_pydict()
     return found
 
 
 def test_the_receiver_says_the_probes_label_for_one_byte(project: Project) -> None:
     project.keep("probe")
     project.change("[[table]]", EXPERIMENT.lstrip())
-    project.change('experiments = ["probe"]', 'experiments = ["copy"]')
+    project.change('experiments = ["probe"]', 'experiments = ["copy", "controls"]')
     project.run("submit", "small.toml", "--yes")
     found = predictions(project)
     copied, probed = found["label_copy"], found["linear_probe"]
@@ -56,6 +65,13 @@ def test_the_receiver_says_the_probes_label_for_one_byte(project: Project) -> No
     assert copied["strict_accuracy"] == copied["accuracy"] == probed["accuracy"]
     for row, label in zip(copied["label_logprobs"], copied["predicted"], strict=True):
         assert torch.tensor(row).exp().tolist() == [float(n == label) for n in range(3)]
+    for control in ("zero", "no_transfer"):
+        for column in ("label_logprobs", "written", "predicted"):
+            assert found[control][column] == found["no_message"][column]
+    rows = [Row(n, "", str(label), label) for n, label in enumerate(copied["label"])]
+    items = Items(rows, range(len(rows)), None, None, None)
+    donors = DONORS["other_label"](items, random.Random("0 other_label"))
+    assert found["other_label"]["predicted"] == [probed["predicted"][donor] for donor in donors]
 
 
 def test_a_code_crosses_as_it_is_at_any_precision() -> None:
@@ -74,15 +90,18 @@ def test_another_code_is_another_label_and_zero_is_the_query_alone(world: Path) 
     items = Items([Row(0, "warm", "red", 0)], [0], None, None, None)
     labels = answers_of(setup).label_ids()
 
+    def sent(arm: Arm) -> Any:
+        return lambda indices: _messages(arm, setup, items.batch(indices), "text")
+
     def said(code: int) -> Any:
         sends = replace(copy, message=lambda s, b: [torch.tensor([code], dtype=torch.uint8)])
-        return _ask(sends, setup, items, [0], labels, "text", 4)[0]
+        return _ask(sends, setup, items, [0], labels, sent(sends), 4)[0]
 
     for label, text in enumerate([" red", " blue", " green stone"]):
         named = said(label + 1)
         assert max(range(3), key=named.label_logprobs.__getitem__) == label
         assert (named.written, named.first_token) == (text, labels[label][0])
-    (free,) = _ask(alone, setup, items, [0], labels, "text", 4)
+    (free,) = _ask(alone, setup, items, [0], labels, sent(alone), 4)
     nothing = said(0)
     assert nothing.label_logprobs == free.label_logprobs
     assert (nothing.written, nothing.first_token) == (free.written, free.first_token)

@@ -16,6 +16,9 @@ from lwspec.errors import nearest
 
 ROLES: tuple[Role, ...] = ("sender", "receiver")
 
+LAYERS: tuple[tuple[str, Role, int], ...] = (("layer", "sender", 0), ("into", "receiver", 1))
+"""Settings that name a layer, whose it is, and how many of a model's last they cannot name."""
+
 
 def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """Raise SpecError for an arm, at one sweep point, that cannot do what it is asked."""
@@ -79,8 +82,7 @@ def _context(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 def _layer(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """The sender must have the layer that is read, the receiver a block after the one changed."""
-    roles: tuple[tuple[str, Role, int], ...] = (("layer", "sender", 0), ("into", "receiver", 1))
-    for key, role, beyond in roles:
+    for key, role, beyond in LAYERS:
         layer, model = getattr(block.resolved.settings, key, 0), block.model(role)
         shape = located.shapes.get(model)
         if shape is not None and layer > shape.layers - beyond:
