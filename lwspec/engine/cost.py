@@ -77,7 +77,7 @@ ASSUMED = {
 """By the unit of the budget, until `lwspec bench` has measured one: large products and copies of
 the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
 
-VERSION = 2
+VERSION = 3
 """Raised when what is counted or assumed changes: seconds modelled before say nothing of those
 after."""
 
@@ -164,7 +164,7 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
     train, reader = job.settings["train"], _reader(job, arm, facts)
     batch: int = train["batch_size"]
     tokens = _read_tokens(job, arm, facts)
-    launched = not (job.compiled and job.gpus) or bool(arm.own)
+    launched = _launched(job, arm)
     passed = Work(
         frozen_flop=4 * reader.parameters * batch * tokens,
         moved_bytes=2 * 2 * reader.parameters / share,
@@ -193,8 +193,16 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     return Work(
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
         moved_bytes=2 * reader.parameters * passes,
-        blocks=reader.layers * passes,
+        blocks=reader.layers * (passes if _launched(job, arm) else batches),
     )
+
+
+def _launched(job: Job, arm: ArmDeclaration) -> bool:
+    """Whether all passes are launched block by block, those of training and of written tokens too.
+
+    They are recorded where the models are compiled for a GPU, and none holds weights of the arm's.
+    """
+    return not (job.compiled and job.gpus) or bool(arm.own)
 
 
 def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
