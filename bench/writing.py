@@ -14,6 +14,8 @@ from lwspec.kernels.models.reader import Reader
 
 ROWS, WRITTEN = 64, 32
 """Rows that are written behind at once, and tokens of each beside the one that reading gives."""
+FEW = 16
+"""Rows at once that round otherwise, in the plain way too."""
 
 
 def time_writing(scale: Size, device: torch.device, rates: Rates, say: Say) -> None:
@@ -30,8 +32,17 @@ def time_writing(scale: Size, device: torch.device, rates: Rates, say: Say) -> N
     for what, ms in zip(("plain", "recorded", "floor"), (*times, floor), strict=True):
         rate = 1000 * WRITTEN * len(prompts) / ms
         say(f"| {what} | {ms / WRITTEN:.2f} | {rate:,.0f} | {ms / floor:.2f} |")
-    alike = (steps[0]() == steps[1]()).all(1).sum().item()
-    say(f"\n{alike} of {len(prompts)} rows have the same tokens throughout.")
+    few = writing(plain, prompts[:FEW])()
+    many, recorded = (step() for step in steps)
+    say(f"\nIn bfloat16 {alike(many, recorded)} write the same;")
+    say(f"plainly, with {FEW} rows at once instead of {len(prompts)}, {alike(few, many[:FEW])}.")
+
+
+def alike(one: torch.Tensor, other: torch.Tensor) -> str:
+    """In how many rows the tokens [B, T] agree, the first ones and all of them."""
+    same = one == other
+    first, whole = int(same[:, :2].all(1).sum()), int(same.all(1).sum())
+    return f"{first} of {len(same)} rows at first and {whole} to the end"
 
 
 def writing(reader: Reader, prompts: Sequence[Prompt]) -> Callable[[], torch.Tensor]:

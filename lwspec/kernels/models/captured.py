@@ -88,8 +88,8 @@ class Kept(Generic[Key]):
         self._kept.pop(key, None)
         while len(self._kept) >= self.MOST:
             self._kept.pop(next(iter(self._kept)))
-        if self._pool is None and torch.cuda.is_available():
-            self._pool = torch.cuda.graph_pool_handle()
+        if not self._kept:  # a pool ends with its last graph
+            self._pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
         made = make(self._pool)
         self._kept[key] = made
         return made
