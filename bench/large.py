@@ -1,21 +1,18 @@
 """What the published pair costs on a GPU: as it is plainly written, and by lwspec, in one run.
 
-    python bench/large.py [--tiny] [DOCUMENT]
+    python bench/large.py [--tiny] [--writing] [DOCUMENT]
 
 Training steps alone and of five seeds side by side, test items with and without the sender's pass,
-and the floor of each: the bytes and operations that it cannot do without at the rates that this
-GPU was measured to reach. Writes a section of DOCUMENT where one is given.
+text written by the receiver (with --writing, that alone), and the floor of each: the bytes and
+operations that it cannot do without at the rates that this GPU was measured to reach. Writes two
+sections of DOCUMENT where one is given.
 """
 
 from __future__ import annotations
 
-import copy
-import gc
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +27,8 @@ from pair import (
     TASK,
     TRAIN,
     Size,
+    compiled_twin,
+    linear_parameters,
     make_bridge,
     make_reader,
     make_rows,
@@ -38,6 +37,8 @@ from pair import (
 )
 from plain import plain_item, plain_step
 from section import replace_section
+from timing import Rates, Say, Step, give_back, measure_rates, median_ms
+from writing import time_writing
 
 from lwspec.engine.cost import Facts, Machine, training_work
 from lwspec.engine.job import Job
@@ -55,19 +56,8 @@ from lwspec.kernels.training.receiver_pass import answer, gradients
 from lwspec.kernels.training.trainer import Trainer
 from lwspec.kernels.work import set_up_torch
 
-Step = Callable[[], Any]
-
 OTHERS = ((32, 16), (8, 64))
 """Soft tokens and rows of a batch that the price of a step is tried on."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What the machine reaches: floating-point operations and bytes a second."""
-
-    bf16: float
-    tf32: float
-    memory: float
 
 
 class NoAttempt:
@@ -85,40 +75,6 @@ class NoAttempt:
 
     def check(self) -> None:
         """Go on."""
-
-
-def median_ms(steps: Sequence[Step], repeats: int) -> list[float]:
-    """Of each, timed in turn, after two rounds that do not count."""
-    taken: list[list[float]] = [[] for _ in steps]
-    for number in range(repeats + 2):
-        for place, step in enumerate(steps):
-            began = time.perf_counter()
-            step()
-            wait()
-            if number >= 2:
-                taken[place].append(1000 * (time.perf_counter() - began))
-    return [statistics.median(times) for times in taken]
-
-
-def wait() -> None:
-    """Until the GPU has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def measure_rates(device: torch.device, repeats: int) -> Rates:
-    """By products of 8192-cubed matrices and copies of a gigabyte (less without a GPU)."""
-    side = 8192 if device.type == "cuda" else 256
-    whole = torch.randn(side, side, device=device)
-    half = whole.bfloat16()
-    torch.backends.cuda.matmul.allow_tf32 = True  # for this alone: it is what fits are given
-    copy = torch.empty_like(whole)
-    timed = median_ms(
-        [lambda: half @ half, lambda: whole @ whole, lambda: copy.copy_(whole)], repeats
-    )
-    torch.backends.cuda.matmul.allow_tf32 = False
-    bf16, tf32, memory = (1000 / ms for ms in timed)
-    return Rates(2 * side**3 * bf16, 2 * side**3 * tf32, 8 * side**2 * memory)
 
 
 def make_trainers(
@@ -178,19 +134,6 @@ def the_pass(trainers: Sequence[Trainer]) -> Step:
     return lambda: gradients(asked)
 
 
-def compiled_twin(reader: Reader) -> Reader:
-    """The same model compiled: it shares all weights."""
-    shared = {id(each): each for each in reader.model.parameters()}
-    model = copy.deepcopy(reader.model, shared)
-    return Reader(model, reader.tokenizer, reader.device, compiled=True)
-
-
-def linear_parameters(reader: Reader) -> int:
-    """Weights of the model that every token meets: all but the embeddings."""
-    whole = sum(p.numel() for p in reader.model.parameters())
-    return whole - int(reader.embedding.weight.numel())
-
-
 def pass_floor_ms(weights: int, tokens: int, rates: Rates) -> float:
     """Forward and back to the embeddings: two products a weight each, all weights read twice."""
     operations = 4 * weights * tokens / rates.bf16
@@ -228,24 +171,35 @@ def with_sender(
 
 
 def main() -> None:
-    """Time everything, print, and write the section."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--tiny"]
+    """Time everything, print, and write the sections."""
+    documents = [Path(given) for given in sys.argv[1:] if not given.startswith("--")]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     set_up_torch(1 if device.type == "cuda" else torch.get_num_threads())
-    scale, rows = size(tiny="--tiny" in sys.argv), make_rows()
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
+    scale = size(tiny="--tiny" in sys.argv)
     rates = measure_rates(device, 5)
-    say(
-        f"{name}, torch {torch.__version__}: {rates.bf16 / 1e12:.0f} TFLOP/s in bfloat16, "
-        f"{rates.tf32 / 1e12:.0f} in TF32, {rates.memory / 1e12:.2f} TB/s, as measured by large "
-        "products and copies.\n"
-    )
+    sections = {f"On one {name}": time_pair, f"Tokens written on one {name}": time_writing}
+    for title, measure in [*sections.items()]["--writing" in sys.argv :]:
+        lines = [
+            f"{name}, torch {torch.__version__}: {rates.bf16 / 1e12:.0f} TFLOP/s in bfloat16, "
+            f"{rates.tf32 / 1e12:.0f} in TF32, {rates.memory / 1e12:.2f} TB/s, as measured by "
+            "large products and copies.\n"
+        ]
+        print(lines[0], flush=True)
+
+        def say(line: str, lines: list[str] = lines) -> None:
+            lines.append(line)
+            print(line, flush=True)
+
+        measure(scale, device, rates, say)
+        give_back()
+        if documents:
+            replace_section(documents[0], title, "\n".join(lines))
+
+
+def time_pair(scale: Size, device: torch.device, rates: Rates, say: Say) -> None:
+    """The pair's training and test items, by lwspec and plainly."""
+    rows = make_rows()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "states.safetensors"
         sender, receiver = make_reader(scale.sender, device), make_reader(scale.receiver, device)
@@ -257,8 +211,6 @@ def main() -> None:
         after = time_plain(scale, sender, receiver, rows)
         say_training(scale, min(before, after), ours, rates, say)
         evaluation(scale, rows, states, sender, receiver, path.with_name("again"), say)
-    if arguments:
-        replace_section(Path(arguments[0]), f"On one {name}", "\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -315,16 +267,7 @@ def time_ours(
     return Ours(steps, [ms / 10 for ms in others], passes, tokens, weights, bridge, peak_gb)
 
 
-def give_back() -> None:
-    """What nobody holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def say_training(
-    scale: Size, plain_ms: float, ours: Ours, rates: Rates, say: Callable[[str], None]
-) -> None:
+def say_training(scale: Size, plain_ms: float, ours: Ours, rates: Rates, say: Say) -> None:
     """The tables of steps and of the receiver's passes."""
     say("| a training step | ms a seed | against plain | floor, ms | over floor |")
     say("|---|---|---|---|---|")
@@ -380,7 +323,7 @@ def evaluation(
     sender: Reader,
     plain_receiver: Reader,
     folder: Path,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Test items a second, in turn with the plain way."""
     say(f"| a test item, {len(LABELS)} labels | ms | against plain |")

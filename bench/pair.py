@@ -5,6 +5,7 @@ Speed does not care what a model knows. Beside them a tiny pair, for a machine w
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,19 @@ def make_reader(config: Any, device: torch.device) -> Reader:
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     return Reader(model, make_tokenizer(), device)
+
+
+def compiled_twin(reader: Reader) -> Reader:
+    """The same model compiled: it shares all weights."""
+    shared = {id(each): each for each in reader.model.parameters()}
+    model = copy.deepcopy(reader.model, shared)
+    return Reader(model, reader.tokenizer, reader.device, compiled=True)
+
+
+def linear_parameters(reader: Reader) -> int:
+    """Weights of the model that every token meets: all but the embeddings."""
+    whole = sum(p.numel() for p in reader.model.parameters())
+    return whole - int(reader.embedding.weight.numel())
 
 
 def make_rows() -> list[Row]:

@@ -2,8 +2,9 @@
 
     python bench/two_gpus.py [DOCUMENT]
 
-A pair of random models of 0.9 billion parameters, four seeds of the bridge, each a job of its own.
-What they read is made before and not counted. Writes a section of DOCUMENT where one is given.
+A pair of random models of 0.9 billion parameters, as many seeds of the bridge as there are GPUs,
+each a job of its own, with its process's start. What they read is made before and not counted.
+Writes a section of DOCUMENT where one is given.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ max_prompt_tokens = 100
 sender = "llama"
 receiver = "mistral"
 tasks = ["topic"]
-seeds = [1, 2, 3, 4]
-train = { samples = 1600, epochs = 5, batch_size = 16 }
+seeds = SEEDS
+train = { samples = 1600, epochs = 1, batch_size = 16 }
 [[experiment]]
 name = "main"
 arms = ["bridge"]
@@ -104,13 +105,13 @@ def run(plan: Plan, runs: Path, jobs: Sequence[Job], gpus: Sequence[str]) -> flo
 
 
 def main() -> None:
-    """Train four fits on one GPU, then on all, and print."""
+    """Train a fit for each GPU on one of them, then on all, and print."""
     gpus = gpu_ids()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_pair(folder)
         spec = folder / "gpus.toml"
-        spec.write_text(SPEC)
+        spec.write_text(SPEC.replace("SEEDS", str([1 + n for n in range(len(gpus))])))
         plan = open_session(spec, folder / "results.db", folder / "runs").plan
         jobs = list(plan.expansion.jobs.values())
         fits = [job for job in jobs if job.kind == "fit"]
@@ -121,7 +122,7 @@ def main() -> None:
         every = run(plan, folder / "all", fits, gpus)
     card = torch.cuda.get_device_name()
     lines = [
-        f"| {len(fits)} fits of a 0.9-billion pair | seconds | fits an hour |",
+        f"| {len(fits)} fits of an epoch of a 0.9-billion pair | seconds | fits an hour |",
         "|---|---|---|",
         f"| one GPU | {one:.1f} | {3600 * len(fits) / one:.0f} |",
         f"| {len(gpus)} GPUs | {every:.1f} | {3600 * len(fits) / every:.0f} |",

@@ -12,7 +12,7 @@ import pytest
 from conftest import Project
 from pyarrow import parquet
 
-from lwspec.engine.cost import ASSUMED, Facts, Machine, Work, training_work
+from lwspec.engine.cost import ASSUMED, Facts, Machine, Work, training_work, work_of
 from lwspec.engine.job import Job
 from lwspec.engine.price import price
 from lwspec.engine.records import read_records
@@ -66,6 +66,20 @@ def test_fits_together_share_what_the_receiver_hands_over_and_not_what_it_comput
 def test_recorded_passes_launch_no_blocks() -> None:
     assert step_of(fit(gpus=1, compiled=True)).blocks == 0
     assert step_of(fit(gpus=1)).blocks > 0
+
+
+def test_tokens_that_recorded_steps_write_launch_no_blocks() -> None:
+    """Two tokens of an answer behind the prompt, in one batch."""
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {"data": 16}, {}, {}, "cpu", {})
+    settings = {**fit().settings, "rows": None}
+    blocks = {}
+    for compiled in (False, True):
+        job = replace(fit(gpus=1, compiled=compiled), kind="evaluate", settings=settings)
+        blocks[compiled] = work_of(
+            job, {"bridge": all_arms()["bridge"].declaration}, facts, ["result"]
+        ).blocks
+    assert blocks == {False: 4 * 3, True: 4}
 
 
 def test_a_reader_that_is_trained_is_launched_block_by_block_also_where_compiled() -> None:

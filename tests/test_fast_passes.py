@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, BloomConfig, GPTNeoConfig
 
 from lwspec.errors import ModelError
+from lwspec.kernels.models import decoding
 from lwspec.kernels.models.answer_logits import _dense, _plain, answer_logits
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.compiled import dense_attention
@@ -159,6 +160,46 @@ def test_what_is_recorded_on_a_gpu_is_the_plain_pass(
     tensors = whole.embeds.detach(), whole.mask, whole.positions
     recorded = _dense(reader, reader.prefix(()), (), 3, *tensors)
     torch.testing.assert_close(recorded, _plain(reader, whole, 3), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("fresh_compiler")
+def test_the_step_that_is_recorded_on_a_gpu_writes_what_the_plain_way_writes(
+    world: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a read prefix and without, and where it has room for more rows than there are."""
+    reader = load(world, family)
+    prompts, _ = soft_prompts(reader)
+    longer = [*prompts[:1], [*prompts[1], [7, 8, 9]]]  # of other lengths
+    batches = [(prompts, 12), (longer, 12), (longer[1:], 9)]
+    assert reader.pad(prompts, share=True).prefix
+    assert not reader.pad(longer[1:], share=True).prefix
+    plain = [answer(reader, *batch_of(some, most)).written for some, most in batches]
+    monkeypatch.setattr(decoding, "records", lambda reader, padded: True)
+    assert [answer(reader, *batch_of(some, most)).written for some, most in batches] == plain
+    step = reader.passes.get(decoding.KEY)
+    assert (step.rows, step.length) == (3, decoding.TOKENS)
+
+
+def batch_of(prompts: list[Any], most: int) -> tuple[list[Any], list[list[int]], int]:
+    """What is asked: two labels, and so many tokens."""
+    return prompts, [[5], [6, 7]], most
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("fresh_compiler")
+def test_recorded_steps_write_what_the_plain_way_writes(world: Path, family: str) -> None:
+    path, cuda = world / "models" / family, torch.device("cuda")
+    plain = Reader.load(path, "float32", None, cuda)
+    compiled = Reader.load(path, "float32", None, cuda, compiled=True)
+    prompts, _ = soft_prompts(plain)
+    longer = [*prompts[:1], [*prompts[1], [7, 8, 9] * 30]]
+    for some, most in [(prompts, 12), (longer, 12), (longer[1:], 9), (prompts * 7, 12)]:
+        ours, theirs = (answer(each, *batch_of(some, most)) for each in (compiled, plain))
+        assert ours.written == theirs.written
+    assert compiled.passes.get(decoding.KEY).rows == 32
+    assert plain.passes.get(decoding.KEY) is None
 
 
 def test_dense_attention_by_loops() -> None:

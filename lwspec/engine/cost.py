@@ -77,7 +77,7 @@ ASSUMED = {
 """By the unit of the budget, until `lwspec bench` has measured one: large products and copies of
 the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
 
-VERSION = 2
+VERSION = 3
 """Raised when what is counted or assumed changes: seconds modelled before say nothing of those
 after."""
 
@@ -165,7 +165,7 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
     train, reader = job.settings["train"], _reader(job, arm, facts)
     batch: int = train["batch_size"]
     tokens = _read_tokens(job, arm, facts)
-    launched = not (job.compiled and job.gpus) or bool(arm.own)
+    launched = _launched(job, arm)
     parsed = arm.settings.model_validate(job.settings["arm_settings"])
     read_as = 2 if arm.separation(parsed) else 1  # with its own message, and with another's
     passed = Work(
@@ -214,7 +214,7 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     return _reading_along(job, arm, facts, rows, batches, learns=False) + Work(
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
         moved_bytes=2 * reader.parameters * passes,
-        blocks=reader.layers * passes,
+        blocks=reader.layers * (passes if _launched(job, arm) else batches),
     )
 
 
@@ -244,6 +244,15 @@ def _reading_along(
     made = passed(reads, tokens + arm.message_tokens(parsed))
     again = learns and bool(getattr(parsed, "autoencoding", 0.0))
     return made + passed(_reader(job, arm, facts), tokens) if again else made
+
+
+def _launched(job: Job, arm: ArmDeclaration) -> bool:
+    """Whether all passes are launched block by block, those of training and of written tokens too.
+
+    They are recorded where the models are compiled for a GPU, and none holds weights of the arm's
+    or is given keys, values or states.
+    """
+    return not (job.compiled and job.gpus) or bool(arm.own) or arm.vectors is not None
 
 
 def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:

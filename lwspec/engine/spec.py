@@ -42,9 +42,9 @@ class Resources(Frozen):
     in a pass of other rows round otherwise, so that numbers agree with those of a fit alone to a
     few digits and not to the bit."""
     compile: bool = False
-    """Whether the frozen models' blocks are compiled, and on a GPU the passes of training recorded
-    as CUDA graphs. It takes some tens of seconds a process, and rounds sums otherwise
-    too, on a GPU also those of what is trained, in TF32."""
+    """Whether the frozen models' blocks are compiled, and on a GPU the passes of training and of
+    tokens that are written recorded as CUDA graphs. It takes some tens of seconds a process, and
+    rounds sums otherwise too, on a GPU also those of what is trained, in TF32."""
 
     states_gb: Annotated[float, Field(ge=0)] | None = None
     """How many GB of the sender's states the run folders may hold. Beyond them, and where the disk

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.models import decoding
 from lwspec.kernels.models.injected import injecting
 from lwspec.kernels.models.reader import Padded, Reader
 
@@ -135,6 +136,8 @@ def start(reader: Reader, prompts: Sequence[Prompt]) -> Started:
 def go_on(reader: Reader, started: Started, most: int, *, stop_at_end: bool = True) -> Tensor:
     """Greedy token ids [B, written]: until every row has ended, or `most` in any case."""
     tokens, padded = [started.next_B], started.padded
+    if decoding.records(reader, padded):
+        return decoding.go_on(reader, started, most, stop_at_end)
     counts, keys = padded.whole_mask, padded.whole_positions
     position = padded.next_positions
     injected = None if padded.injected is None else padded.injected.later

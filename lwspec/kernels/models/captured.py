@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 Key = TypeVar("Key", bound=Hashable)
+Made = TypeVar("Made")
 
 
 class Captured:
@@ -65,11 +66,11 @@ class Kept(Generic[Key]):
     MOST = 8
 
     def __init__(self) -> None:
-        self._kept: dict[Key, Captured] = {}
+        self._kept: dict[Key, Any] = {}
         self._pool: Any = None
 
-    def get(self, key: Key) -> Captured | None:
-        """The pass of a key, if it was captured."""
+    def get(self, key: Key) -> Any:
+        """The pass of a key, or None where none was captured."""
         return self._kept.get(key)
 
     def capture(
@@ -79,13 +80,19 @@ class Kept(Generic[Key]):
         forward: Callable[..., Tensor],
         backward: Callable[[Sequence[Tensor], Tensor, Tensor], Any],
     ) -> Captured:
-        """Capture the pass of a key, in the place of the oldest where there are many."""
+        """Capture the pass of a key, forward and back."""
+        return self.keep(key, lambda pool: Captured(inputs, forward, backward, pool))
+
+    def keep(self, key: Key, make: Callable[[Any], Made]) -> Made:
+        """Keep what is made in the pool, in the place of the oldest where there are many."""
+        self._kept.pop(key, None)
         while len(self._kept) >= self.MOST:
             self._kept.pop(next(iter(self._kept)))
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        self._kept[key] = Captured(inputs, forward, backward, self._pool)
-        return self._kept[key]
+        if not self._kept:  # a pool ends with its last graph
+            self._pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
+        made = make(self._pool)
+        self._kept[key] = made
+        return made
 
     def drop(self) -> None:
         """Give back their memory."""

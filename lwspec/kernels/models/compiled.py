@@ -82,11 +82,11 @@ AttentionInterface.register(DENSE, dense_attention)
 
 
 @contextmanager
-def dense(model: Any, prefix: Prefix) -> Iterator[None]:
-    """Within, all blocks use it behind a prefix, and are compiled as a whole."""
+def dense(model: Any, prefix: Prefix, attention: str = DENSE) -> Iterator[None]:
+    """Within, all blocks use this attention behind a prefix, and are compiled as a whole."""
     config = model.config.get_text_config()
     usual, blocks = config._attn_implementation, list(blocks_of(model))
-    config._attn_implementation = DENSE
+    config._attn_implementation = attention
     layers: Sequence[Any] = prefix.layers or [None] * len(blocks)
     for block, layer in zip(blocks, layers, strict=True):
         attention_of(block).prefix = layer
