@@ -46,6 +46,17 @@ def test_the_page_s_arm_is_short_runs_and_stands_in_the_table(own: Project) -> N
     assert {record["arm"] for record in found} == {"last_words", "no_message"}
 
 
+def test_what_a_file_says_of_deviations_stands_below_its_table(own: Project) -> None:
+    said = '"""Last words.\n\nDeviations: `words` are\ncounted by spaces.\n\nMore.'
+    file = own.spec.parent / "last_words.py"
+    file.write_text(EXAMPLE.replace('"""The receiver reads the last words of the text.', said, 1))
+    own.run("run", "small.toml")
+    table = (own.folder / "paper" / "tables" / "mine.tex").read_text()
+    noted = r"last\_words departs from its source: words are counted by spaces."
+    assert noted in " ".join(table.split())
+    assert "More." not in table
+
+
 def test_a_changed_file_is_another_arm(own: Project) -> None:
     before = jobs(own)
     file = own.spec.parent / "last_words.py"
@@ -116,4 +127,4 @@ def test_a_message_over_the_bytes_that_are_granted_is_refused(project: Project) 
 def test_a_text_of_any_length_is_refused_where_bytes_are_granted(own: Project) -> None:
     own.change('name = "mine"\narms', 'name = "mine"\nevaluate = { max_bytes = 64 }\narms')
     done = own.run("plan", "small.toml", status=2)
-    assert "a message of last_words may be of any length" in done.stderr
+    assert "a message of last_words is of no known length" in done.stderr

@@ -169,7 +169,7 @@ def _hub(spec: Path | None) -> Iterator[Finding]:
     api, token = HfApi(), get_token()
     for repository in _hub_models(spec):
         try:
-            api.model_info(repository, timeout=10)
+            api.auth_check(repository)
         except GatedRepoError:
             mend = f"accept its terms at https://huggingface.co/{repository}, then hf auth login"
             yield Finding("model", "broken", f"{repository} is gated", mend)

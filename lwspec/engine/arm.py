@@ -79,6 +79,8 @@ class ArmDeclaration:
     generates: bool = True
     """Whether it can answer with free text; otherwise classification tasks alone."""
     trained: bool = False
+    learns_answers: bool = True
+    """Whether what it is trained on is the rows' answers, and not their texts alone."""
     epochs: bool = False
     """Trained by the trainer's loop over epochs; otherwise solved in one step."""
     separation: Callable[[Any], float] = no_separation
@@ -102,6 +104,9 @@ class ArmDeclaration:
     weights: Callable[[Any, Mapping[Role, Shape]], int] | None = None
     """The same from both models' shapes, where their widths do not tell."""
 
+    deviations: str = ""
+    """How it departs from what was published, as its file's docstring says after `Deviations:`;
+    printed below tables."""
     file: str | None = None
     """Where an arm of a spec's `arm_files` stands, and its content's hash: part of its jobs' ids,
     where an arm of lwspec's own has its version."""
@@ -116,3 +121,9 @@ class ArmDeclaration:
         if self.weights is not None:
             return self.weights(settings, shapes)
         return self.parameters(settings, shapes["sender"].width, shapes["receiver"].width)
+
+
+def deviations_in(docstring: str | None) -> str:
+    """The sentence of a docstring that says what departs from a source; empty without one."""
+    _, _, after = (docstring or "").partition("Deviations: ")
+    return " ".join(after.partition("\n\n")[0].replace("`", "").split())

@@ -100,7 +100,9 @@ def _check_bounds(loaded: LoadedSpec, item: Table | Figure, at: Loc) -> None:
             there = {
                 arm
                 for other in behind
-                if task in other.tasks and other.receiver == experiment.receiver
+                if task in other.tasks
+                and other.receiver == experiment.receiver
+                and other.evaluate.rows == experiment.evaluate.rows
                 for arm in other.arms
             }
             lacking = [arm for arm in (NO_MESSAGE, WITH_TEXT) if arm not in there]
@@ -109,7 +111,7 @@ def _check_bounds(loaded: LoadedSpec, item: Table | Figure, at: Loc) -> None:
                     at,
                     f"a recovered gap lies between {NO_MESSAGE} and {WITH_TEXT}; the experiments "
                     f"of table {item.name!r} lack {' and '.join(lacking)} on {task} with the "
-                    f"receiver {experiment.receiver!r}",
+                    f"receiver {experiment.receiver!r}, tested on the same rows",
                     to_do="add an experiment with them; `arms` may leave their rows out",
                 )
 

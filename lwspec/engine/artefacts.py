@@ -95,7 +95,8 @@ class Claim(Frozen):
     """A sentence that the records must bear out, and what the paper says where they do not.
 
     `left` and `right` are entries of tables, as `TABLE:ROW/COLUMN`; `TABLE:ROW/*` stands for every
-    column, and then the claim must hold in each. `right` may be a number in the metric's unit.
+    column of the table's first metric, and then the claim must hold in each. `right` may be a
+    number in the metric's unit.
     """
 
     name: Name

@@ -103,6 +103,8 @@ def _prompt(case: Case) -> str | None:
 def _training(case: Case) -> str | None:
     if not case.arm.trained:
         return "it is not trained"
+    if not case.arm.learns_answers:
+        return "it is fitted to texts alone, whatever their answers are"
     if case.arm.epochs and case.train.distillation:
         return "distillation teaches what the text says, whatever the answers are"
     return None

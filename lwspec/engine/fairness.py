@@ -3,16 +3,16 @@
 Two arms are compared where a table shows both on one task. Not one may then be of the private
 regime and another of the shared, in which the receiver sees the context too. Those that are
 trained learn from as many rows of the same tasks, for as many epochs in batches of one size, from
-as much of each answer; all are tested on the same rows; those with anything to set are tried at as
-many sweep points. A table that breaks a rule says why, in `unequal`, or is refused. Timings are
-held to the first rule alone: what an arm learnt does not change how long it takes. An arm's
-controls are no trials.
+as much of each answer, and are tested after the last epoch or the best; all are tested on the
+same rows; those with anything to set are tried at as many settings. A table that breaks a rule
+says why, in `unequal`, or is refused. Timings are held to the first rule alone: what an arm
+learnt does not change how long it takes. An arm's controls are no trials.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lwspec.engine.arm import ArmDeclaration
@@ -30,6 +30,8 @@ class _Row:
     experiment: Experiment
     resolved: Resolved
     trained_on: tuple[str, ...]
+    trials: int = 0
+    """At how many settings the table shows the arm."""
     """The tasks whose rows it learns from."""
 
     @property
@@ -63,8 +65,8 @@ def _samples(row: _Row) -> str:
     return f"at most {samples.max:,}" if isinstance(samples, AtMost) else _count(samples)
 
 
-def _trials(row: _Row) -> str:
-    return _count(sum(1 for _ in points(row.experiment)))
+def _trained_on(row: _Row) -> str:
+    return " and ".join(sorted(row.trained_on))
 
 
 def _count(number: int | None) -> str:
@@ -74,7 +76,7 @@ def _count(number: int | None) -> str:
 RULES = (
     _Rule("regime", lambda row: row.arm.regime != "reference", lambda row: row.arm.regime),
     _Rule("training rows", lambda row: row.learns, _samples),
-    _Rule("trained on", lambda row: row.learns, lambda row: " and ".join(row.trained_on)),
+    _Rule("trained on", lambda row: row.learns, _trained_on),
     _Rule("epochs", lambda row: row.over_epochs, lambda row: _count(row.resolved.train.epochs)),
     _Rule(
         "batch size",
@@ -87,7 +89,8 @@ RULES = (
         lambda row: _count(row.resolved.train.supervised_tokens),
     ),
     _Rule("test rows", lambda row: row.tested, lambda row: _count(row.experiment.evaluate.rows)),
-    _Rule("sweep points tried", lambda row: row.tuned, _trials),
+    _Rule("epoch tested", lambda row: row.over_epochs, lambda row: row.resolved.train.checkpoint),
+    _Rule("settings tried", lambda row: row.tuned, lambda row: _count(row.trials)),
 )
 
 
@@ -116,14 +119,29 @@ def check_fairness(
             )
         if differing:
             found[table.name] = differing
+    _check_figures(loaded, arms)
     return found
+
+
+def _check_figures(loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration]) -> None:
+    """A figure that sets arms side by side has one regime: it has no place for a reason."""
+    for index, figure in enumerate(loaded.spec.figure):
+        behind = [e for e in loaded.spec.experiment if e.name in figure.experiments]
+        regimes = {arms[arm].regime: arm for e in behind for arm in e.arms}
+        if figure.kind in ("arms", "bytes") and {"private", "shared"} <= set(regimes):
+            loaded.fail(
+                ("figure", index, "experiments"),
+                f"figure {figure.name!r} shows {regimes['private']}, whose receiver never sees the "
+                f"text, beside {regimes['shared']}, whose receiver does",
+                to_do="give each regime a figure of its own",
+            )
 
 
 def _differences(
     table: Table, loaded: LoadedSpec, arms: Mapping[str, ArmDeclaration]
 ) -> Iterator[str]:
     """Each broken rule in words, with the tasks where it is not broken on all."""
-    rows = {task: list(_rows(table, task, loaded, arms)) for task in loaded.spec.tasks}
+    rows = {task: _counted(list(_rows(table, task, loaded, arms))) for task in loaded.spec.tasks}
     tasks = [task for task, shown in rows.items() if shown]
     for rule in RULES:
         broken: dict[str, list[str]] = {}
@@ -150,6 +168,15 @@ def _rows(
                 on = trained_on(experiment, arm, task)
                 for point in points(experiment):
                     yield _Row(arm, experiment, at_point(experiment, arm, point), on)
+
+
+def _counted(rows: Sequence[_Row]) -> list[_Row]:
+    """The rows with how many settings of their arm there are among them."""
+    tried: dict[str, set[str]] = {}
+    for row in rows:
+        resolved = row.resolved.settings.model_dump_json(), row.resolved.train.model_dump_json()
+        tried.setdefault(row.arm.name, set()).add("".join(resolved))
+    return [replace(row, trials=len(tried[row.arm.name])) for row in rows]
 
 
 def _difference(rule: _Rule, rows: Sequence[_Row]) -> str:

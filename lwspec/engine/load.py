@@ -20,6 +20,7 @@ from lwspec.engine.fairness import check_fairness
 from lwspec.engine.loaded import LoadedSpec, all_known, no_twins
 from lwspec.engine.resolve import at_point, points, table_at
 from lwspec.engine.spec import Experiment, Latency, Spec, Train
+from lwspec.engine.task import Classification, Generation
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
 
@@ -56,7 +57,25 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     for check in checks:
         check(loaded, arms)
     check_artefacts(loaded)
-    return replace(loaded, unequal=check_fairness(loaded, arms))
+    used = {name for experiment in spec.experiment for name in experiment.arms}
+    deviations = {name: arms[name].deviations for name in used if arms[name].deviations}
+    return replace(loaded, unequal=check_fairness(loaded, arms), deviations=deviations)
+
+
+def misdeclared(arm: ArmDeclaration) -> str | None:
+    """What is wrong with an arm's declaration, in words that follow "the declaration"."""
+    if arm.name in {*Experiment.model_fields, *Spec.model_fields, "defaults", "control"}:
+        return f"takes the name {arm.name!r}, which is a key of specs"
+    if arm.tokens is not None and arm.tokens not in arm.settings.model_fields:
+        return f"says tokens={arm.tokens!r}, which is no setting of the arm"
+    of_tasks = {*Classification.model_fields, *Generation.model_fields}
+    for field in arm.reads:
+        if field not in of_tasks:
+            return f"reads {field!r}, which no task has; did you mean {nearest(field, of_tasks)!r}"
+    for role in (*arm.models, *arm.own):
+        if role not in ("sender", "receiver"):
+            return f"names the model {role!r}; there are a sender and a receiver"
+    return None
 
 
 def arm_files(path: Path) -> list[Path]:
@@ -201,7 +220,8 @@ def _check_train_on(loaded: LoadedSpec, arms: Arms) -> None:
                 at,
                 f"none of its arms is trained ({', '.join(experiment.arms)}): train_on changes "
                 "nothing",
-                to_do="delete train_on",
+                to_do="delete train_on; if it stands in [defaults], move it into the experiments "
+                "that train",
             )
         if experiment.train_on == "others" and len(experiment.tasks) == 1:
             loaded.fail(

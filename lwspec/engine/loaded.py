@@ -19,6 +19,8 @@ class LoadedSpec:
     source: Source
     unequal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Table to what differs between the arms that it compares, in words, where it says why."""
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    """Arm to how it departs from what was published, of those that do."""
 
     def fail(
         self,

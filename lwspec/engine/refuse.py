@@ -120,8 +120,10 @@ def _bytes(block: Block, loaded: LoadedSpec, located: Located) -> None:
     if most is None:
         loaded.fail(
             (*_place(block, loaded), arm.name),
-            f"a message of {arm.name} may be of any length; evaluate.max_bytes is {granted}",
-            to_do=f"set {arm.name}.max_bytes to at most {granted}, where it has this setting, or "
+            f"a message of {arm.name} is of no known length; evaluate.max_bytes is {granted}",
+            to_do="state the sizes of models that are not known, by a folder with their config"
+            if arm.soft
+            else f"set {arm.name}.max_bytes to at most {granted}, where it has this setting, or "
             "give it an experiment of its own",
         )
     elif most > granted:
@@ -144,6 +146,8 @@ def message_bytes(block: Block, loaded: LoadedSpec, located: Located) -> int | N
         if shape is None:
             return None
         shapes[role] = shape
+    if arm.tokens is None and arm.vectors is None:
+        return None
     tokens = loaded.spec.tasks[block.task].max_prompt_tokens + 1  # with that of the beginning
     vectors, width = arm.message_tokens(settings), shapes["receiver"].width
     if arm.vectors is not None:
@@ -197,14 +201,23 @@ def _distillation(block: Block, loaded: LoadedSpec, located: Located) -> None:
 
 
 def _train_on(block: Block, loaded: LoadedSpec, located: Located) -> None:
-    """What is solved for one set of labels answers no other; epochs are judged by one metric."""
+    """What is solved in one step reads one task, and for its labels answers no other's.
+
+    Epochs are judged by one metric.
+    """
     at, listed = (*_place(block, loaded), "train_on"), ", ".join(block.trained_on)
-    if block.arm.trained and not block.arm.epochs and block.trained_on != (block.task,):
+    solved = block.arm.trained and not block.arm.epochs
+    own = {"to_do": f"give {block.arm.name} an experiment of its own without train_on"}
+    if solved and len(block.trained_on) > 1:
+        loaded.fail(
+            at, f"{block.arm.name} is solved in one step over one task: not {listed}", **own
+        )
+    if solved and block.arm.learns_answers and block.trained_on != (block.task,):
         loaded.fail(
             at,
             f"{block.arm.name} is solved in one step for one task's labels: a fit over {listed} "
             f"cannot be measured on {block.task}",
-            to_do=f"give {block.arm.name} an experiment of its own without train_on",
+            **own,
         )
     kinds = {loaded.spec.tasks[task].kind for task in block.trained_on}
     if len(kinds) > 1:

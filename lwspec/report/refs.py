@@ -1,4 +1,7 @@
-"""Entries of tables by name, TABLE:ROW/COLUMN with * for every column, and pairs for claims."""
+"""Entries of tables by name, TABLE:ROW/COLUMN, and pairs for claims.
+
+`*` stands for every column of the table's first metric.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lwspec.engine.artefacts import Claim
+from lwspec.engine.metrics import METRICS
 from lwspec.engine.plan import Plan
 from lwspec.engine.toml import Loc
 from lwspec.errors import SpecError, UsageError, nearest
@@ -53,9 +57,11 @@ def resolve(ref: str, layouts: Sequence[Layout]) -> list[At]:
     if wanted in names:
         return [names[wanted]]
     if wanted.endswith("/*"):
-        found = [entry for name, entry in names.items() if name.startswith(wanted[:-1])]
-        if found:
-            return found
+        row = [entry for name, entry in names.items() if name.startswith(wanted[:-1])]
+        metrics = {layout.slots[place].metric for layout, place in row}
+        for first in (metric for layout, _ in row for metric in layout.table.metric):
+            if first in metrics:
+                return [(layout, at) for layout, at in row if layout.slots[at].metric == first]
     raise UsageError(
         f"there is no entry {ref!r}",
         nearest=nearest(wanted, names),
@@ -90,7 +96,16 @@ def pairs_of(plan: Plan, layouts: Sequence[Layout]) -> dict[str, list[Pair]]:
 
 def _pairs(index: int, claim: Claim, plan: Plan, layouts: Sequence[Layout]) -> Iterator[Pair]:
     def find(side: str, ref: str) -> list[At]:
-        return resolve_in_spec(ref, ("claim", index, side), plan, layouts)
+        found = resolve_in_spec(ref, ("claim", index, side), plan, layouts)
+        for layout, place in found:
+            metric = METRICS[layout.slots[place].metric]
+            if metric.made == "counted":
+                plan.loaded.fail(
+                    ("claim", index, side),
+                    f"{metric.heading} is counted over the runs and has no spread to test",
+                    to_do="claim something of what was measured",
+                )
+        return found
 
     left = find("left", claim.left)
     if not isinstance(claim.right, str):

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
-from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.arm import ArmDeclaration, deviations_in
+from lwspec.engine.load import misdeclared
 from lwspec.engine.runfolder import sha256_of
 from lwspec.errors import SpecError
 from lwspec.kernels.arm import Arm
@@ -24,7 +26,7 @@ def all_arms() -> dict[str, Arm]:
         importlib.import_module(f"{__name__}.{found.name}")
         for found in pkgutil.iter_modules(__path__)
     ]
-    arms: list[Arm] = [module.ARM for module in modules]
+    arms: list[Arm] = [_documented(module.ARM, module) for module in modules]
     return {arm.declaration.name: arm for arm in arms}
 
 
@@ -39,7 +41,7 @@ def read_arm(file: Path) -> Arm:
     sys.modules[name] = module  # where pydantic looks for what annotations name
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(
             f"the arm cannot be imported: {type(error).__name__}: {error}",
             where=str(file),
@@ -48,8 +50,17 @@ def read_arm(file: Path) -> Arm:
     arm = getattr(module, "ARM", None)
     if not isinstance(arm, Arm):
         raise SpecError("defines no ARM", where=str(file), remedy="see docs/arms.md")
+    wrong = misdeclared(arm.declaration)
+    if wrong is not None:
+        raise SpecError(f"the declaration {wrong}", where=str(file), remedy="see docs/arms.md")
     declared = replace(arm.declaration, file=str(file), sha256=sha256_of(file))
-    return replace(arm, declaration=declared)
+    return _documented(replace(arm, declaration=declared), module)
+
+
+def _documented(arm: Arm, module: ModuleType) -> Arm:
+    """The arm with the deviations that its file states."""
+    stated = deviations_in(module.__doc__)
+    return replace(arm, declaration=replace(arm.declaration, deviations=stated))
 
 
 def declarations(files: Sequence[Path] = ()) -> dict[str, ArmDeclaration]:

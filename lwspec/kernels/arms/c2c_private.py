@@ -2,7 +2,8 @@
 
 As in `c2c`, but the sharer reads its own prompt around the context, and the receiver reads in its
 place as many tokens of no content, the end-of-text token over and over, before its query: what it
-knows of the context is fused into the keys and values of those. The other deviations are `c2c`'s.
+knows of the context is fused into the keys and values of those. Deviations: the whole of it, beside
+those of c2c.
 """
 
 from __future__ import annotations

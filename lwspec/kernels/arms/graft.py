@@ -95,6 +95,7 @@ ARM = Arm(
         vectors=vectors,
         soft=True,
         trained=True,
+        learns_answers=False,
         passes=lambda settings: 1,
         parameters=parameters,
     ),

@@ -126,6 +126,7 @@ ARM = Arm(
         models=("sender", "receiver"),
         soft=True,
         trained=True,
+        learns_answers=False,
         pair="same_shape",
         vectors=vectors,
     ),

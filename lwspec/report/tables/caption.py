@@ -50,6 +50,7 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _epoch_notes(data, plan)
     notes += _control_notes(present)
     notes += _unequal_notes(data, plan)
+    notes += _deviation_notes(present, plan)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
         listed = " or ".join(map(str, passes))
@@ -133,8 +134,8 @@ def _train_on_notes(data: TableData, plan: Plan) -> list[str]:
     """Whose rows trained arms have learnt from, where they are not their own task's."""
     shown = {entry.group.experiment for entry in data.entries.values()}
     return [
-        f"Trained on {'all other tasks' if e.train_on == 'others' else ', '.join(e.train_on)} "
-        f"together: trained arms in {e.name}."
+        f"Trained on {'all other tasks' if e.train_on == 'others' else ' and '.join(e.train_on)}: "
+        f"trained arms in {e.name}, whose rows are those of all of them."
         for e in plan.loaded.spec.experiment
         if e.train_on is not None and e.name in shown
     ]
@@ -184,7 +185,9 @@ def _made_notes(data: TableData, plan: Plan) -> list[str]:
     if "gpu_seconds" in metrics:
         notes.append(
             "Device seconds: of the fit and the evaluation, all their attempts, on the mean over "
-            "seeds; what the sender reads once for all arms is not in them."
+            "seeds. Not in them is what the sender read or wrote beforehand, for arms that take "
+            "its stored states or texts; in them is what it reads within an arm's own jobs. A fit "
+            "over several tasks counts whole for each."
         )
     return notes
 
@@ -213,6 +216,13 @@ def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
                 epochs.add(int(count))
     listed = " or ".join(str(count) for count in sorted(epochs))
     return [f"Epochs: {listed}."] if epochs else []
+
+
+def _deviation_notes(present: Sequence[Entry], plan: Plan) -> list[str]:
+    """How each arm departs from what was published."""
+    arms = dict.fromkeys(entry.group.arm for entry in present)
+    stated = plan.loaded.deviations
+    return [f"{arm} departs from its source: {stated[arm]}" for arm in arms if arm in stated]
 
 
 def _unequal_notes(data: TableData, plan: Plan) -> list[str]:
