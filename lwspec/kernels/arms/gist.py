@@ -59,7 +59,7 @@ def build(setup: Setup) -> nn.Module:
     assert reader is not None
     if not any("rotary" in name for name, _ in reader.model.named_modules()):
         raise ModelError(
-            f"{type(reader.model).__name__} has no rotary positions, of which distances alone count",
+            f"{type(reader.model).__name__} has no rotary positions, which may be negative",
             remedy="choose another receiver, or another arm",
         )
     mean = reader.embedding.weight.detach().float().mean(0, keepdim=True)
