@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import Project
+from pyarrow.parquet import read_table
+from safetensors.torch import load_file
 from torch import Tensor
 from two_tokenizers import reading, sharing
 
@@ -20,7 +22,9 @@ from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.arms.c2c import Settings, parameters
 from lwspec.kernels.cache_fusion import CacheFusion, Projector, aligned, soft_gate, temperature
+from lwspec.kernels.data.rows import read_rows
 from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.measuring import wire
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.keys_values import keys_values
 from lwspec.kernels.models.reader import Reader
@@ -317,14 +321,40 @@ def test_rows_of_a_batch_draw_their_own_gates(pair: tuple[Reader, Reader]) -> No
     assert not torch.equal(one, other)
 
 
+def assert_said_with_hard_gates(project: Project, record: dict[str, Any], path: Path) -> None:
+    """An evaluation's answers are the module's with nothing drawn and nothing dropped."""
+    arm, checkpoint = all_arms()[record["arm"]], record["checkpoint"]
+    pair = load(project.folder, "llama"), load(project.folder, "mistral")
+    setup = setup_of(arm, pair, anneal_steps=12)
+    setup = replace(setup, task={**TASK, "sender_prompt": TASK["receiver_prompt"]})
+    weights = f"attempt-1/weights/epoch-{checkpoint['epoch']:03d}.safetensors"
+    file = project.runs / checkpoint["fit"] / weights
+    setup.module.load_state_dict(load_file(file))
+    setup.module.eval()
+    table = read_table(path.parent / "predictions/test.parquet").to_pylist()
+    (rows,) = project.runs.glob("*/attempt-1/rows/test.parquet")
+    contexts = {row.item: row.context for row in read_rows(rows)}
+    texts = [contexts[row["item"]] for row in table]
+    received, _ = wire.send(arm.messages(setup, Batch(texts)), "bfloat16")
+    prompts = [
+        arm.present(setup, message, Seen(text, {}))
+        for message, text in zip(received, texts, strict=True)
+    ]
+    labels = [pair[1].answer_ids("Colour:", f" {label}") for label in record["labels"]]
+    said = answer(pair[1], prompts, labels).label_logprobs
+    stored = torch.tensor([row["label_logprobs"] for row in table])
+    torch.testing.assert_close(said, stored, atol=1e-3, rtol=1e-4)
+
+
 def test_both_run_from_a_spec(project: Project) -> None:
     settings = "{ anneal_steps = 12, width = 16 }"
-    project.keep("main")
-    project.change('arms = ["bridge"]', 'arms = ["c2c", "c2c_private"]')
-    project.change(
-        "bridge = { layer = 1, latents = 4, width = 16, depth = 1, heads = 2 }",
-        f"c2c = {settings}\nc2c_private = {settings}",
-    )
+    head = project.spec.read_text().split("[[experiment]]")[0]
+    blocks = [
+        f'[[experiment]]\nname = "{arm}"\narms = ["{arm}"]\n{arm} = {settings}\n\n'
+        f'[[table]]\nname = "{arm}"\nexperiments = ["{arm}"]\n'
+        for arm in ARMS
+    ]
+    project.write(head + "\n".join(blocks))
     project.change("seeds = [1, 2]", "seeds = [1]")
     project.run("plan", "small.toml")
     project.run("submit")
@@ -332,6 +362,7 @@ def test_both_run_from_a_spec(project: Project) -> None:
     for path in project.runs.glob("evaluate-*/attempt-1/evaluation.json"):
         record = read_json(path)
         found[record["arm"]] = record["metrics"]["message_bytes"]
+        assert_said_with_hard_gates(project, record, path)
     assert sorted(found) == ARMS
     assert found["c2c_private"] > found["c2c"] > 0  # which leaves out the last token
 
