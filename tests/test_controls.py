@@ -287,6 +287,43 @@ def test_answers_follow_the_query_whatever_the_live_sender_reads(reader: Reader)
     assert answers_of(Setup(None, task, reader, None, sender=reader)).before == TASK["query"]
 
 
+BEHIND = {
+    "receiver_prompt": (
+        "c2c", "cross_lora", "few_shot", "llmlingua", "lora", "perplexity_pruning",
+        "receiver_direct", "text_relay", "truncated",
+    ),
+    "sender_prompt": ("sender_direct",),
+}  # fmt: skip
+"""What answers follow of each arm; of all others the query."""
+
+
+@pytest.mark.parametrize("name", sorted({*all_arms()} - {"linear_probe", "prompt_tuning"}))
+def test_answers_are_said_behind_what_each_arm_presents(name: str, reader: Reader) -> None:
+    said = next((prompt for prompt, arms in BEHIND.items() if name in arms), "query")
+    assert answers_of(asked(name, None, reader)).before.strip() == said
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_answers_of_prompt_tuning_follow_the_prompt_that_it_reads(
+    text: bool, reader: Reader
+) -> None:
+    settings = all_arms()["prompt_tuning"].declaration.settings.model_validate({"text": text})
+    said = answers_of(asked("prompt_tuning", settings, reader)).before.strip()
+    assert said == ("receiver_prompt" if text else "query")
+
+
+def asked(name: str, settings: Any, reader: Reader) -> Setup:
+    """A setup with what the arm reads of a task whose prompts say their names."""
+    prompts = {
+        "receiver_prompt": "{context} receiver_prompt",
+        "sender_prompt": "{context} sender_prompt",
+        "query": "query",
+        "answer": " {label}",
+    }
+    reads = all_arms()[name].declaration.reads
+    return Setup(settings, {k: v for k, v in prompts.items() if k in reads}, reader, None)
+
+
 def test_a_text_without_transfer_is_the_empty_text(attempt: Attempt, reader: Reader) -> None:
     items = make_items(6)
     declaration = replace(PRIVATE, soft=False)

@@ -56,12 +56,13 @@ def test_the_map_is_fitted_to_the_receiver_that_reads_the_text(reader: Reader) -
     solved = GRAFT.solve(setup, batch, [0] * 60, 3)
     prompts = [[reader.encode(f"Text: {text}\nColour:")] for text in batch.contexts]
     own = torch.stack([hidden_states(reader, [prompt], 1)[0][-1] for prompt in prompts])
-    weights, offset = ridge(batch.pooled, own)
+    learnt = [n for n in range(60) if n % 10]
+    weights, offset = ridge(batch.pooled[learnt], own[learnt])
     torch.testing.assert_close(solved.weights["map"], weights, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(solved.weights["offset"], offset, atol=1e-3, rtol=1e-3)
-    mapped = batch.pooled @ weights.T + offset
-    cosines = [float(a @ b / (a.norm() * b.norm())) for a, b in zip(mapped, own, strict=True)]
-    assert solved.metrics["cosine"] == pytest.approx(sum(cosines) / 60, abs=1e-4)
+    mapped = (batch.pooled @ weights.T + offset)[::10]
+    cosines = [float(a @ b / (a.norm() * b.norm())) for a, b in zip(mapped, own[::10], strict=True)]
+    assert solved.metrics["cosine"] == pytest.approx(sum(cosines) / 6, abs=1e-4)
 
 
 def test_a_state_replaces_that_of_the_querys_last_token(reader: Reader) -> None:

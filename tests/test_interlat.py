@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_two_hundred_steps import NoAttempt
 from torch import Tensor
 
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
+from lwspec.kernels.data.items import Items
+from lwspec.kernels.data.rows import Row
 from lwspec.kernels.interlat import Adapter
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.training.loss import Counts, partners, separation
 from lwspec.kernels.training.receiver_pass import Ask, gradients, losses
+from lwspec.kernels.training.tasks import TrainingTask, in_common
+from lwspec.kernels.training.trainer import Trainer
 
 INTERLAT = all_arms()["interlat"]
 PLAIN = {
@@ -112,6 +119,38 @@ def test_a_step_learns_from_answers_less_what_sets_them_apart(reader: Reader, at
         ((whole, alone),) = losses([ask])
     assert float(alone) == pytest.approx(float(entropy.detach()), abs=1e-5)
     assert float(whole) < float(alone)
+
+
+def test_a_trainers_step_asks_with_the_messages_of_rows_with_other_targets(reader: Reader) -> None:
+    """Within each task, though a batch has rows of two."""
+    tasks = [{"query": query, "answer": " {label}"} for query in ("Colour:", "Warmth of it:")]
+    setup = setup_of(reader)
+    setup = replace(setup, module=INTERLAT.build(setup).train(), task=in_common(tasks))
+    learnt = []
+    for task in tasks:
+        rows = [Row(n, f"text {n}", target, n) for n, target in enumerate("aabc")]
+        states = Drawn([torch.randn(3 + n, 32) for n in range(4)])
+        items = Items(rows, range(4), states, None, None)
+        learnt.append(TrainingTask(task["query"], replace(setup, task=task), items, items))
+    attempt: Any = NoAttempt(1)
+    ask = next(Trainer(attempt, INTERLAT, setup, setup.module, learnt).step([0, 1, 2, 3, 4, 6], 0))
+    assert ask.separation == setup.settings.separation > 0
+    assert ask.mismatched is not None
+    wanted = [2, 2, 3, 0, 5, 4]
+    for own, wrong, other in zip(ask.prompts, ask.mismatched, wanted, strict=True):
+        assert wrong[:-1] == own[:-1]
+        assert torch.equal(wrong[-1], ask.prompts[other][-1])
+        assert not torch.equal(wrong[-1], own[-1])
+
+
+class Drawn:
+    """In the place of stored states."""
+
+    def __init__(self, made: Sequence[Tensor]) -> None:
+        self.made, self.width = made, made[0].shape[1]
+
+    def of(self, rows: Sequence[int]) -> list[Tensor]:
+        return [self.made[row] for row in rows]
 
 
 def test_its_parameters_are_those_declared_and_its_message_is_a_rows_own(reader: Reader) -> None:

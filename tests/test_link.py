@@ -68,6 +68,32 @@ def test_it_begins_as_the_regression_over_shared_pieces(pair: tuple[Reader, Read
         torch.testing.assert_close(module(h), h @ weights.T + offset, atol=1e-4, rtol=1e-4)
 
 
+def test_anchors_never_stand_first_where_no_token_marks_the_beginning(
+    pair: tuple[Reader, Reader], world: Path
+) -> None:
+    sender = Reader.load(world / "models/qwen", "float32", None, torch.device("cpu"))
+    assert not sender.bos
+    pieces = shared_pieces(sender, pair[1])
+    x = torch.cat([hidden_states(sender, [[[sender.eos, ours]]], 2)[0][-1:] for ours, _ in pieces])
+    weights, offset = ridge(x, pair[1].embedding.weight[[theirs for _, theirs in pieces]])
+    module = LINK.build(setup_of((sender, pair[1]), anchors=len(pieces)))
+    torch.testing.assert_close(module.skip.weight, weights, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(module.skip.bias, offset, atol=1e-4, rtol=1e-4)
+
+
+def test_with_the_weights_of_its_fit_no_anchor_is_read(pair: tuple[Reader, Reader]) -> None:
+    setup = setup_of(pair)
+    weights = {name: weight + 1 for name, weight in LINK.build(setup).state_dict().items()}
+    read: list[int] = []
+    pair[0].embedding.register_forward_hook(lambda *_: read.append(1))
+    module = LINK.build(replace(setup, weights=weights))
+    module.load_state_dict(weights)
+    assert not read
+    assert all(torch.equal(weight, weights[n]) for n, weight in module.state_dict().items())
+    LINK.build(setup)
+    assert read
+
+
 def test_the_mlp_stands_beside_the_map(pair: tuple[Reader, Reader]) -> None:
     torch.manual_seed(0)
     module = LINK.build(setup_of(pair)).double()

@@ -35,6 +35,7 @@ from lwspec.kernels.training.learner import Learner
 from lwspec.kernels.training.loss import Counts, answer_loss
 from lwspec.kernels.training.receiver_pass import Ask
 from lwspec.kernels.training.receiver_pass import answer as ask
+from lwspec.kernels.training.tasks import in_common
 
 GOLDEN = Path(__file__).parent / "golden"
 ARMS = ["icae", "xcompressor", "gist", "gist_positive", "gist_negative"]
@@ -66,12 +67,14 @@ def load(world: Path, name: str = "llama") -> Reader:
     return Reader.load(world / "models" / name, "float32", None, torch.device("cpu"))
 
 
-def built(world: Path, name: str, **settings: Any) -> tuple[Arm, Setup]:
+def built(
+    world: Path, name: str, task: Mapping[str, Any] = TASK, **settings: Any
+) -> tuple[Arm, Setup]:
     """An arm with its untrained module, sender and receiver being copies of one model."""
     arm = all_arms()[name]
     sender = load(world) if "sender" in arm.declaration.models else None
     parsed = arm.declaration.settings.model_validate(settings)
-    setup = Setup(parsed, TASK, load(world), None, sender=sender)
+    setup = Setup(parsed, task, load(world), None, sender=sender)
     torch.manual_seed(5)
     return arm, replace(setup, module=arm.build(setup))
 
@@ -175,7 +178,7 @@ def test_gist_tokens_are_seen_as_the_published_mask_says(condition: str, world: 
         disturb(setup)
         reader, module = setup.reader, setup.module
         (message,) = module(side_by_side([text]))
-        handed = handed_over(reader, message, len(reader.bos) + 40 + tokens)
+        handed = handed_over(reader, message)
         prompt: Prompt = {
             "gist": [handed, query[:1]],
             "positive": [text, module.memory, query[:1]],
@@ -333,8 +336,31 @@ def test_texts_of_gist_end_at_one_position_whatever_their_length(world: Path) ->
     label = reader.answer_ids("Colour:", " red")
     with torch.no_grad():
         scores = []
-        for ends in (12, 43):
+        for ends in (2, 12, 43):
             made = last_keys_values(reader, prompts, 2, ends)
-            handed = [[handed_over(reader, one, ends), query] for one in made]
+            handed = [[replace(handed_over(reader, one), tokens=ends), query] for one in made]
             scores.append(answer(reader, handed, [label]).label_logprobs)
-    torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-4)
+    for later in scores[1:]:
+        torch.testing.assert_close(scores[0], later, atol=1e-4, rtol=1e-4)
+
+
+def test_gist_refuses_a_model_whose_positions_are_not_rotary(world: Path) -> None:
+    arm = all_arms()["gist"]
+    setup = Setup(arm.declaration.settings(targets=["c_attn"]), TASK, load(world, "gpt"), None)
+    with pytest.raises(ModelError, match="GPT2LMHeadModel has no rotary positions"):
+        arm.build(setup)
+
+
+@pytest.mark.parametrize("name", ["icae", "xcompressor", "gist"])
+def test_texts_are_cut_as_their_own_task_says(name: str, world: Path) -> None:
+    """In a fit over tasks whose limits differ, as in an evaluation of each."""
+    tasks = [{**TASK, "max_prompt_tokens": most} for most in (40, 4, 3)]
+    arm, setup = built(world, name, in_common(tasks), tokens=3)
+    together = arm.messages(setup, replace(BATCH, tasks=tasks))
+    texts = list(setup.module.texts)
+    for n, task in enumerate(tasks):
+        own = replace(setup, task=task)
+        (alone,) = arm.messages(own, Batch(BATCH.contexts[n : n + 1], fields=[{}]))
+        torch.testing.assert_close(together[n], alone, atol=1e-4, rtol=1e-4)
+        assert setup.module.texts == texts[n : n + 1]
+        present_all(arm, own, [together[n]], ROWS[n : n + 1])

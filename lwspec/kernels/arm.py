@@ -56,7 +56,7 @@ class Setup:
     module: nn.Module | None = None
     """What `build` made; trained, or being trained."""
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    """What `solve` found."""
+    """What the fit found, where it is over."""
     sender: Reader | None = None
     """The frozen model that reads, for arms whose own jobs run both."""
 

@@ -62,8 +62,9 @@ def shared_pieces(sender: Reader, receiver: Reader) -> list[tuple[int, int]]:
 def initial_map(sender: Reader, receiver: Reader, layer: int, fewest: int) -> tuple[Tensor, Tensor]:
     """A ridge regression of the receiver's embeddings [N, R] on the sender's states [N, S].
 
-    An anchor is a shared piece, which the sender reads alone behind its beginning-of-text token, up
-    to `layer`. Raises ModelError where the vocabularies share fewer pieces than `fewest`.
+    An anchor is a shared piece, which the sender reads alone, up to `layer`, behind its
+    beginning-of-text token, or else its end-of-text token: a text's first position draws attention
+    whatever stands there. Raises ModelError where fewer pieces than `fewest` are shared.
     """
     pieces = shared_pieces(sender, receiver)
     if len(pieces) < fewest:
@@ -72,7 +73,7 @@ def initial_map(sender: Reader, receiver: Reader, layer: int, fewest: int) -> tu
             f"vocabularies; there are {len(pieces)}",
             remedy="set link.anchors lower, or choose another pair",
         )
-    prompts = [[[*sender.bos, ours]] for ours, _ in pieces]
+    prompts = [[[*(sender.bos or [sender.eos]), ours]] for ours, _ in pieces]
     states = [
         row[-1] for part in parts(prompts, ANCHORS_AT_ONCE)
         for row in hidden_states(sender, part, layer)

@@ -7,7 +7,6 @@ T tokens of the text, M memory tokens, W width, L layers, K numbers in one token
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -85,17 +84,17 @@ def last_keys_values(
 ) -> Tensor:
     """Keys and values of each prompt's last tokens, all heads in one vector: [B, L, 2, M, K].
 
-    With `ends` they lie just before this position, and the text before them.
+    With `ends` they lie just before this position, and the text before them, from negative
+    positions on where it is longer.
     """
     read = keys_values(reader, prompts, ends)
     return as_vectors(torch.stack([row[..., -tokens:, :] for row in read]))
 
 
-def handed_over(reader: Reader, message: Tensor, ends: int | None = None) -> Cached:
-    """A message [L, 2, M, K] as a prompt's first segment; what is read next has position `ends`,
-    or M as if nothing but the memory had been read."""
-    cached = as_cached(from_vectors(reader, message))
-    return cached if ends is None else replace(cached, tokens=ends)
+def handed_over(reader: Reader, message: Tensor) -> Cached:
+    """A message [L, 2, M, K] as a prompt's first segment; what is read next has position M, as if
+    nothing but the memory had been read."""
+    return as_cached(from_vectors(reader, message))
 
 
 def autoencoding(reader: Reader, memory: Memory, carried: Sequence[Prompt]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lwspec.kernels.data.seen import Seen, fill
@@ -28,12 +29,16 @@ def sender_ids(setup: Setup, batch: Batch) -> list[list[int]]:
 
 def prompt_ids(reader: Reader, field: str, setup: Setup, batch: Batch) -> list[list[int]]:
     """The tokens that a model has for each row's prompt `field`, cut to the last of them."""
-    fields = batch.fields or [{}] * len(batch.contexts)
-    tasks = batch.tasks or [setup.task] * len(batch.contexts)
+    fields, tasks = batch.fields or [{}] * len(batch.contexts), tasks_of(setup, batch)
     return [
         reader.encode(fill(task[field], text, row), task["max_prompt_tokens"])
         for task, text, row in zip(tasks, batch.contexts, fields, strict=True)
     ]
+
+
+def tasks_of(setup: Setup, batch: Batch) -> Sequence[Mapping[str, Any]]:
+    """The task of each row: in a fit over several, `setup` has only what these have in common."""
+    return batch.tasks or [setup.task] * len(batch.contexts)
 
 
 def query_ids(setup: Setup, seen: Seen) -> list[int]:

@@ -111,11 +111,17 @@ def _examples(attempt: Attempt, task: Mapping[str, Any], each: int) -> list[tupl
 
 
 def answers_of(setup: Setup) -> AnswerFormat:
-    """The answers of the job's task, for its reader."""
+    """The answers of the job's task, for its reader.
+
+    They follow the query where it is among what the arm reads: other prompts are then what a sender
+    reads, or what a fit does. The setting `text` says that the receiver reads its own prompt.
+    """
     task = setup.task
     assert setup.reader is not None
-    prompts = [task[key] for key in ("receiver_prompt", "query", "sender_prompt") if key in task]
-    before = prompts[0].rpartition("{context}")[2]
+    order = ["query", "receiver_prompt", "sender_prompt"]
+    if getattr(setup.settings, "text", False):
+        order.remove("query")
+    before = next(task[key] for key in order if key in task).rpartition("{context}")[2]
     most = task.get("max_new_tokens")
     return AnswerFormat(setup.reader, before, task["answer"], task.get("labels", ()), most)
 

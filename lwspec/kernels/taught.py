@@ -12,6 +12,14 @@ from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.prompts import text_prompt
 
+HELD = 10
+"""Each so many-th row is not learnt, but measured."""
+
+
+def held_out(rows: int, device: torch.device) -> Tensor:
+    """Which rows a map is not fitted to, so that it can be measured on them: [rows]."""
+    return torch.arange(rows, device=device) % HELD == 0
+
 
 def receiver_states(setup: Setup, batch: Batch, layer: int, pooling: str) -> Tensor:
     """The receiver's states of its own prompt around each text, after `layer` blocks.

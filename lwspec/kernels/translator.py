@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lwspec.kernels.arms.vector_translation import INNER
+from lwspec.kernels.taught import held_out
 
 HEADS = 8
 EPOCHS = 50
 BATCH = 64
 RATE = 1e-3
 TEMPERATURE = 0.07
-HELD = 10
-"""Each so many-th row is not learnt, but measured."""
 
 
 class Translator(nn.Module):
@@ -88,7 +87,7 @@ def learn(x_NS: Tensor, y_NR: Tensor) -> tuple[dict[str, Tensor], dict[str, floa
     cosines are between standardised states of rows that are not. Drawn from torch's seeded
     generator.
     """
-    held = torch.arange(len(x_NS), device=x_NS.device) % HELD == 0
+    held = held_out(len(x_NS), x_NS.device)
     standards = {"given": _standard(x_NS[~held]), "made": _standard(y_NR[~held])}
     x_NS = (x_NS - standards["given"][0]) / standards["given"][1]
     y_NR = (y_NR - standards["made"][0]) / standards["made"][1]

@@ -5,7 +5,8 @@ the gist tokens and nothing before them (Mu et al. 2023; github.com/jayelm/gisti
 3be0d06). That mask leaves of the first part what every layer keeps of the gist tokens: their keys
 and values are the message. All gist tokens have one embedding, which begins as the mean of the
 vocabulary's, as there. So that the query's positions follow the gist tokens' without the text's
-length being sent, every text ends at the same position; rotary positions count distances alone.
+length being sent, the gist tokens begin at position 0 and texts lie at negative ones; rotary
+positions count distances alone.
 Deviations: adapters of rank 64 in place of full fine-tuning. gist_positive and gist_negative are
 the paper's controls.
 """
@@ -46,26 +47,25 @@ def parameters(settings: Settings, sender_width: int, receiver_width: int) -> in
 def build(setup: Setup) -> nn.Module:
     """The receiver's adapters and the gist tokens' embedding.
 
-    Raises ModelError where no layer has a target's name.
+    Raises ModelError where no layer has a target's name, or positions are not rotary.
     """
     from functools import partial
 
+    from lwspec.errors import ModelError
     from lwspec.kernels.memory import Memory, last_keys_values
     from lwspec.kernels.models.adapters import add_adapters
 
     reader, settings = setup.reader, setup.settings
     assert reader is not None
+    if not any("rotary" in name for name, _ in reader.model.named_modules()):
+        raise ModelError(
+            f"{type(reader.model).__name__} has no rotary positions, which may be negative",
+            remedy="choose another receiver, or another arm",
+        )
     mean = reader.embedding.weight.detach().float().mean(0, keepdim=True)
-    carrier = partial(last_keys_values, ends=ends(setup))
+    carrier = partial(last_keys_values, ends=settings.tokens)
     adapters = add_adapters(reader, "gist", settings)
     return Memory(reader, carrier, adapters, mean, settings.tokens)
-
-
-def ends(setup: Setup) -> int:
-    """The position after the gist tokens: the longest prompt's length and theirs."""
-    assert setup.reader is not None
-    longest: int = len(setup.reader.bos) + setup.task["max_prompt_tokens"]
-    return longest + int(setup.settings.tokens)
 
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
@@ -80,7 +80,7 @@ def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
     from lwspec.kernels.memory import handed_over
 
     assert setup.reader is not None
-    return [handed_over(setup.reader, message, ends(setup)), query_ids(setup, seen)]
+    return [handed_over(setup.reader, message), query_ids(setup, seen)]
 
 
 ARM = Arm(

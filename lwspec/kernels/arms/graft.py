@@ -55,17 +55,22 @@ def parameters(settings: Settings, sender_width: int, receiver_width: int) -> in
 
 
 def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
-    """The map [receiver_width, sender_width] and its offset, and the cosine that it reaches."""
+    """The map [receiver_width, sender_width] and its offset, fitted to nine rows in ten.
+
+    Measured by the mean cosine with the receiver's own states on the others.
+    """
     from torch.nn import functional
 
     from lwspec.kernels.ridge import ridge
-    from lwspec.kernels.taught import receiver_states
+    from lwspec.kernels.taught import held_out, receiver_states
 
     assert batch.pooled is not None
     states = receiver_states(setup, batch, setup.settings.into, "last")
     given = batch.pooled.to(states)
-    weights, offset = ridge(given, states)
-    cosine = functional.cosine_similarity(given @ weights.T + offset, states).mean()
+    held = held_out(len(given), given.device)
+    weights, offset = ridge(given[~held], states[~held])
+    mapped = given[held] @ weights.T + offset
+    cosine = functional.cosine_similarity(mapped, states[held]).mean()
     return Solved({"map": weights.cpu(), "offset": offset.cpu()}, {"cosine": float(cosine)})
 
 

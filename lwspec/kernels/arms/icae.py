@@ -21,7 +21,7 @@ from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import lora
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
-from lwspec.kernels.prompts import sender_ids, soft_prompt
+from lwspec.kernels.prompts import sender_ids, soft_prompt, tasks_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -96,8 +96,11 @@ def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     if not setup.settings.autoencoding:
         return [read]
     assert setup.reader is not None
-    most, bos = setup.task["max_prompt_tokens"], len(setup.reader.bos)
-    texts = [setup.reader.encode(context, most)[bos:] for context in batch.contexts]
+    bos = len(setup.reader.bos)
+    texts = [
+        setup.reader.encode(context, task["max_prompt_tokens"])[bos:]
+        for context, task in zip(batch.contexts, tasks_of(setup, batch), strict=True)
+    ]
     return [read, side_by_side(texts)]
 
 

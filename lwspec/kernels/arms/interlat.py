@@ -73,11 +73,9 @@ def build(setup: Setup) -> nn.Module:
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The means of K stretches of each row's states: [rows, K, sender_width]."""
-    from lwspec.kernels.models.pool import stretches
-    from lwspec.kernels.models.reader import to_device
+    from lwspec.kernels.models.pool import pooled_inputs
 
-    assert setup.reader is not None and batch.states is not None
-    return [to_device(stretches(batch.states, setup.settings.tokens), setup.reader.device)]
+    return pooled_inputs(setup, batch)
 
 
 ARM = Arm(

@@ -50,22 +50,26 @@ def parameters(settings: Settings, sender_width: int, receiver_width: int) -> in
 
 
 def build(setup: Setup) -> nn.Module:
-    """The link, as the regression begins it. Raises ModelError for vocabularies without anchors."""
+    """The link, as the regression begins it, or with the weights of its fit.
+
+    Raises ModelError for vocabularies without anchors.
+    """
     from lwspec.kernels.link import Link, initial_map
 
     assert setup.reader is not None and setup.sender is not None
     settings: Settings = setup.settings
-    found = initial_map(setup.sender, setup.reader, settings.layer, settings.anchors)
+    if setup.weights:  # all of which are loaded: no anchors are read for nothing
+        found = setup.weights["skip.weight"], setup.weights["skip.bias"]
+    else:
+        found = initial_map(setup.sender, setup.reader, settings.layer, settings.anchors)
     return Link(*found).to(setup.reader.device)
 
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The means of M stretches of each row's states: [rows, M, sender_width]."""
-    from lwspec.kernels.models.pool import stretches
-    from lwspec.kernels.models.reader import to_device
+    from lwspec.kernels.models.pool import pooled_inputs
 
-    assert setup.reader is not None and batch.states is not None
-    return [to_device(stretches(batch.states, setup.settings.tokens), setup.reader.device)]
+    return pooled_inputs(setup, batch)
 
 
 ARM = Arm(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from lwspec.kernels.arm import Batch, Setup
 
 
 def pool(states_BTW: Tensor, pooling: str, mask_BT: Tensor) -> Tensor:
@@ -31,3 +35,14 @@ def stretches(states: Sequence[Tensor], count: int) -> Tensor:
     """
     rows = [functional.adaptive_avg_pool1d(row.float().T[None], count)[0].T for row in states]
     return torch.stack(rows)
+
+
+def pooled_inputs(setup: Setup, batch: Batch) -> list[Tensor]:
+    """The means of as many stretches of each row's states as the arm has soft tokens.
+
+    [rows, tokens, sender_width], where the reader is.
+    """
+    from lwspec.kernels.models.reader import to_device
+
+    assert setup.reader is not None and batch.states is not None
+    return [to_device(stretches(batch.states, setup.settings.tokens), setup.reader.device)]
