@@ -9,8 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lwspec.errors import ModelError
-from lwspec.kernels.latent_steps import alignment, think
 from lwspec.kernels.message import Graft
+from lwspec.kernels.methods.latent_steps import alignment, think
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.blocks import blocks_of
