@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results schema check test test-slurm test-gpu statistics bench bench-gpu clean
+.PHONY: setup quickstart results peers schema check test test-slurm test-gpu statistics bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -17,6 +17,11 @@ quickstart: setup
 results: setup
 	$(BIN)/lwspec run specs/tiny.toml --paper paper/
 	cp paper/results.md docs/results.md
+
+# Peers' methods and controls on real data, at the paths that specs/tiny_peers.toml names: an hour.
+peers: setup
+	$(BIN)/lwspec run specs/tiny_peers.toml --paper paper/
+	cp paper/results.md docs/peers.md
 
 # What editors complete and check specs with.
 schema: setup

@@ -23,8 +23,8 @@ from transformers import (
 from lwspec.kernels.arms.bridge import Settings
 from lwspec.kernels.data.rows import Row
 from lwspec.kernels.data.stored import States, StoredBlock, write_states
+from lwspec.kernels.methods.perceiver import Perceiver
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.perceiver import Perceiver
 from lwspec.kernels.sender import states_of
 
 LABELS = ("w1", "w2", "w3", "w4")

@@ -15,8 +15,8 @@ from pyarrow import parquet
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
-from lwspec.kernels.byte_encoder import _segment_means, as_bytes
 from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.methods.byte_encoder import _segment_means, as_bytes
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.reader import Reader

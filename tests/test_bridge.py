@@ -10,8 +10,8 @@ import torch
 
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.bridge import ARM, Settings, parameters
+from lwspec.kernels.methods.perceiver import Perceiver, batch_similarity, pad_states
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.perceiver import Perceiver, batch_similarity, pad_states
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,16 @@ from lwspec.engine.shapes import Shape, shape_of
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.arms.c2c import Settings, parameters
-from lwspec.kernels.cache_fusion import CacheFusion, Projector, aligned, soft_gate, temperature
 from lwspec.kernels.data.rows import read_rows
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
+from lwspec.kernels.methods.cache_fusion import (
+    CacheFusion,
+    Projector,
+    aligned,
+    soft_gate,
+    temperature,
+)
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.keys_values import keys_values
 from lwspec.kernels.models.reader import Reader

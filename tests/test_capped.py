@@ -8,7 +8,7 @@ from test_expand import expansion
 
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
-from lwspec.kernels.capped import first_bytes
+from lwspec.kernels.methods.capped import first_bytes
 
 
 def test_a_text_is_cut_between_characters() -> None:

@@ -13,6 +13,7 @@ from conftest import Project
 from pyarrow import parquet
 from test_expand import expansion
 
+from lwspec.engine.resolve import tells_bits
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.rows import Row
@@ -80,6 +81,12 @@ def test_an_empty_message_tells_nothing(reader: Reader) -> None:
     for told in bits("text_relay", text, ["" for _ in ROWS]):
         assert told is None or told == pytest.approx(0.0, abs=1e-4)
     assert any(abs(told or 0) > 1e-3 for told in bits("text_relay", text, ["red" for _ in ROWS]))
+
+
+def test_a_code_that_the_receiver_never_reads_is_not_measured() -> None:
+    arms = {name: arm.declaration for name, arm in all_arms().items()}
+    assert tells_bits(arms["bridge"])
+    assert not tells_bits(arms["label_copy"])
 
 
 def test_only_what_is_measured_has_another_identity(project: Project) -> None:

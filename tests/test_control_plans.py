@@ -128,6 +128,7 @@ def test_bounds_have_no_controls(project: Project) -> None:
 
 
 def test_a_sweep_has_each_point_under_each_control(project: Project) -> None:
+    project.keep("main")
     sweep = 'sweep = { "bridge.latents" = [2, 4] }'
     project.change("bridge = { layer = 1, latents = 4,", f"{sweep}\nbridge = {{ layer = 1,")
     ask(project, "zero", "layer_0")
@@ -218,6 +219,7 @@ def test_a_misspelt_control_names_the_nearest(project: Project) -> None:
 )
 def test_controls_that_cannot_be(project: Project, more: str, what: str) -> None:
     if "bridge.layer" in more:
+        project.keep("main")
         project.change("bridge = { layer = 1, ", "bridge = { ")
     project.change(ARMS, f"{ARMS}\n{more}")
     with pytest.raises(SpecError) as refused:
@@ -245,6 +247,7 @@ def test_controls_that_ask_for_labels_are_refused_for_free_text(project: Project
 
 
 def test_a_figure_of_a_sweep_has_no_controls(project: Project) -> None:
+    project.keep("main")
     sweep = 'sweep = { "bridge.latents" = [2, 4] }'
     project.change("bridge = { layer = 1, latents = 4,", f"{sweep}\nbridge = {{ layer = 1,")
     project.change('kind = "learning_curves"', 'kind = "sweep"\nmetric = "accuracy"')

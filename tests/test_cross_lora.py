@@ -14,9 +14,9 @@ from lwspec.errors import ModelError
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.methods.transfer import move, move_all
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.transfer import move, move_all
 
 CROSS = all_arms()["cross_lora"]
 TASK = {

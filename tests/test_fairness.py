@@ -43,7 +43,7 @@ BROKEN = {
     "test rows": ("evaluate = { rows = 20 }", "test rows: all (bridge), 20 (byte_bridge)"),
     "trials": (
         'sweep = { "byte_bridge.latents" = [2, 4] }',
-        "sweep points tried: 1 (bridge), 2 (byte_bridge)",
+        "settings tried: 1 (bridge), 2 (byte_bridge)",
     ),
     "values": (
         'sweep = { "train.epochs" = [2, 3] }',

@@ -15,10 +15,10 @@ from torch import Tensor
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.methods.ridge import ridge
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.ridge import ridge
 
 GRAFT = all_arms()["graft"]
 TASK = {

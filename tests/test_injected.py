@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lwspec.errors import ModelError
 from lwspec.kernels.message import Graft
+from lwspec.kernels.methods.latent_steps import alignment, think
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.blocks import blocks_of
 from lwspec.kernels.models.hidden import hidden_states
-from lwspec.kernels.models.keys_values import as_cached, keys_values
+from lwspec.kernels.models.keys_values import as_cached, as_vectors, from_vectors, keys_values
 from lwspec.kernels.models.reader import Reader
 
 TEXTS = ["red blue", "green stone river cloud quick slow warm", "dark"]
@@ -107,3 +109,53 @@ def test_a_model_of_another_attention_is_refused(world: Path) -> None:
     other.by_position = False  # as of those whose layers keep a state of their own
     with pytest.raises(ModelError, match="keep more than keys and values"):
         keys_values(other, [[[1, 2]]])
+
+
+def test_keys_that_a_sliding_window_would_forget_are_refused(world: Path) -> None:
+    folder = world / "models" / "qwen"
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    own = AutoConfig.from_pretrained(
+        folder, layer_types=kinds, use_sliding_window=True, sliding_window=8
+    )
+    model = AutoModelForCausalLM.from_pretrained(folder, config=own)
+    windowed = Reader(model, AutoTokenizer.from_pretrained(folder), torch.device("cpu"))
+    assert windowed.model.config.sliding_window == 8
+    text, query = [5, 6, 7, 8], [9, 10]
+    labels = [[11, 12, 13], [14]]
+    with torch.no_grad():
+        (read,) = keys_values(windowed, [[text]])
+    whole = answer(windowed, [[text + query]], labels, 3)
+    handed = answer(windowed, [[as_cached(read), query]], labels, 3)
+    torch.testing.assert_close(handed.label_logprobs, whole.label_logprobs, atol=1e-4, rtol=1e-4)
+    assert handed.written == whole.written
+    for prompt, written in ([*query, 5, 6, 7], 0), (query, 4):  # the window is of 8 tokens
+        with pytest.raises(ModelError, match="layers that see 8 tokens back .* a prompt of 9"):
+            answer(windowed, [[as_cached(read), prompt]], [[11]], written)
+    answer(windowed, [[as_cached(read[[1]], [1]), [*query, 5, 6, 7]]], labels, 4)
+
+
+def test_a_model_is_as_it_was_after_keys_could_not_be_given(world: Path) -> None:
+    reader = Reader.load(world / "models" / "llama", "float32", None, torch.device("cpu"))
+    with torch.no_grad():
+        (read,) = keys_values(reader, [[[5, 6, 7]]])
+    plain = answer(reader, [[[5, 6]]], [[11]]).label_logprobs
+    block = blocks_of(reader.model)[1]
+    attention = block.self_attn
+    del block.self_attn
+    with pytest.raises(ValueError, match="not enough values"):
+        answer(reader, [[as_cached(read), [8]]], [[11]])
+    block.self_attn = attention
+    assert torch.equal(answer(reader, [[[5, 6]]], [[11]]).label_logprobs, plain)
+    assert not any(hasattr(each.self_attn, "held") for each in blocks_of(reader.model))
+
+
+def test_positions_that_are_not_rotary_are_refused(world: Path) -> None:
+    other = Reader.load(world / "models" / "gpt", "float32", None, torch.device("cpu"))
+    (read,) = keys_values(other, [[[5, 6, 7]]])
+    for work in (
+        lambda: keys_values(other, [[[5, 6, 7]]], 9),
+        lambda: from_vectors(other, as_vectors(read)),
+        lambda: think(other, [[[5, 6]]], 1, alignment(other, "identity")),
+    ):
+        with pytest.raises(ModelError, match="no rotary positions"):
+            work()

@@ -17,7 +17,7 @@ from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.items import Items
 from lwspec.kernels.data.rows import Row
-from lwspec.kernels.interlat import Adapter
+from lwspec.kernels.methods.interlat import Adapter
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.training.loss import Counts, partners, separation

@@ -19,16 +19,16 @@ from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.kvcomm import ARM, Settings, vectors
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
-from lwspec.kernels.models.answering import answer
-from lwspec.kernels.models.keys_values import keys_values
-from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.selected_layers import (
+from lwspec.kernels.methods.selected_layers import (
     Selected,
     attention_to_context,
     best_layers,
     layer_scores,
     layers_of,
 )
+from lwspec.kernels.models.answering import answer
+from lwspec.kernels.models.keys_values import keys_values
+from lwspec.kernels.models.reader import Reader
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "kvcomm.json").read_text())
 LAYERS = 5

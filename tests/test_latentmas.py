@@ -15,8 +15,14 @@ from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.latentmas import ARM, Settings, vectors
 from lwspec.kernels.data.seen import Seen
-from lwspec.kernels.latent_steps import Alignment, alignment, embedding_norm, realignment, think
 from lwspec.kernels.measuring import wire
+from lwspec.kernels.methods.latent_steps import (
+    Alignment,
+    alignment,
+    embedding_norm,
+    realignment,
+    think,
+)
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.keys_values import keys_values

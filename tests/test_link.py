@@ -12,11 +12,11 @@ from torch.nn import functional
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
-from lwspec.kernels.link import shared_pieces
+from lwspec.kernels.methods.link import shared_pieces
+from lwspec.kernels.methods.ridge import ridge
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.pool import stretches
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.ridge import ridge
 
 LINK = all_arms()["link"]
 

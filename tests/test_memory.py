@@ -22,8 +22,8 @@ from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.rows import Row
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
-from lwspec.kernels.memory import Memory, handed_over, last_keys_values, side_by_side
 from lwspec.kernels.message import Prompt
+from lwspec.kernels.methods.memory import Memory, handed_over, last_keys_values, side_by_side
 from lwspec.kernels.models.adapters import add_adapters
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.answering import answer

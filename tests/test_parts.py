@@ -110,11 +110,20 @@ def test_whole_numbers_are_rounded_over_each_vectors_own_scale(
     (found,), (size,) = wire.send([soft], precision)
     assert size == 2 * 6 + (30 if precision == "int8" else 15)
     for vector, read in zip(soft.view(6, 5), found.view(6, 5), strict=True):
-        scale = torch.tensor(float(vector.abs().max()) / largest).half().item()
+        scale = torch.tensor(float(vector.abs().max()) / largest).bfloat16().item()
         for number, said in zip(vector.tolist(), read.tolist(), strict=True):
             whole = round(number / scale) if scale else 0
             assert said == pytest.approx(max(-largest, min(largest, whole)) * scale)
     assert found.shape == soft.shape
+
+
+@pytest.mark.parametrize(("precision", "error"), [("int8", 0.02), ("int4", 0.2)])
+@pytest.mark.parametrize("rms", [1e-12, 1e-6, 1e-4, 1.0, 1e7])
+def test_vectors_of_any_size_arrive_equally_well(precision: str, error: float, rms: float) -> None:
+    torch.manual_seed(0)
+    soft = torch.randn(8, 64) * rms
+    (found,), _ = wire.send([soft], precision)
+    assert float((found - soft).norm() / soft.norm()) < error
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])

@@ -14,9 +14,9 @@ from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms, llmlingua
 from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.methods.perceiver import Perceiver, pad_states
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.perceiver import Perceiver, pad_states
 
 SOFT = torch.zeros(2, 24)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.answering import answer, texts, write
 from lwspec.kernels.models.blocks import blocks_of
 from lwspec.kernels.models.hidden import hidden_states, pooled_states
+from lwspec.kernels.models.load import _load
 from lwspec.kernels.models.prune import prune, surprisals
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.training.loss import Counts, answer_loss
@@ -158,3 +161,32 @@ def test_prompts_keep_their_beginning_token_and_their_end(reader: Reader) -> Non
 def test_a_prompt_and_answer_that_merge_are_refused(reader: Reader) -> None:
     with pytest.raises(ModelError, match="merges"):
         reader.answer_ids("Colour", "")
+
+
+def test_a_reader_that_is_let_go_is_gone_at_once(world: Path) -> None:
+    """Those that arms put weights into are loaded for each job, and each is large."""
+    gc.disable()
+    try:
+        reader = Reader.load(world / "models/llama", "float32", None, torch.device("cpu"))
+        answer(reader, [[[5, 6, 7, 8, 9]], [[5, 6, 7, 8, 10]]], [[11]], 2)  # which keeps a prefix
+        left, model = weakref.ref(reader), weakref.ref(reader.model)
+        del reader
+        assert left() is None
+        assert model() is None
+    finally:
+        gc.enable()
+
+
+def test_what_refers_to_itself_is_gone_before_another_is_loaded(world: Path) -> None:
+    cpu = torch.device("cpu")
+    gc.disable()
+    try:
+        own = _load.__wrapped__(False, None, world / "models/llama", "float32", None, cpu)
+        own.cycle = own
+        left = weakref.ref(own)
+        del own
+        assert left() is not None
+        _load.__wrapped__(False, None, world / "models/mistral", "float32", None, cpu)
+        assert left() is None
+    finally:
+        gc.enable()

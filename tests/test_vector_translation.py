@@ -15,9 +15,9 @@ from torch import Tensor
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.seen import Seen
+from lwspec.kernels.methods.translator import Pair, learn, translate, translation_loss
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.translator import Pair, learn, translate, translation_loss
 
 TRANSLATION = all_arms()["vector_translation"]
 TASK = {

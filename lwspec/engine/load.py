@@ -57,9 +57,8 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     for check in checks:
         check(loaded, arms)
     check_artefacts(loaded)
-    used = {name for experiment in spec.experiment for name in experiment.arms}
-    deviations = {name: arms[name].deviations for name in used if arms[name].deviations}
-    return replace(loaded, unequal=check_fairness(loaded, arms), deviations=deviations)
+    used = {name: arms[name] for experiment in spec.experiment for name in experiment.arms}
+    return replace(loaded, unequal=check_fairness(loaded, arms), arms=used)
 
 
 def misdeclared(arm: ArmDeclaration) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.spec import Spec
 from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, nearest
@@ -19,8 +20,8 @@ class LoadedSpec:
     source: Source
     unequal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Table to what differs between the arms that it compares, in words, where it says why."""
-    deviations: Mapping[str, str] = field(default_factory=dict)
-    """Arm to how it departs from what was published, of those that do."""
+    arms: Mapping[str, ArmDeclaration] = field(default_factory=dict)
+    """The declarations of its experiments' arms."""
 
     def fail(
         self,

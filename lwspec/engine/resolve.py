@@ -179,9 +179,14 @@ def scoring(arm: ArmDeclaration, experiment: Experiment) -> dict[str, Any]:
 
 
 def tells_bits(arm: ArmDeclaration) -> bool:
-    """Whether the bits that its message delivers are measured: to a frozen receiver, in private."""
+    """Whether the bits that its message delivers are measured: to a frozen receiver, in private.
+
+    A message of fixed bytes is a code for an answer, which has no place among the receiver's
+    tokens: their difference would be 0 whatever it says.
+    """
     frozen = "receiver" in arm.models and "receiver" not in arm.own
-    return arm.regime == "private" and frozen and bool({"query", "receiver_prompt"} & {*arm.reads})
+    read = arm.regime == "private" and arm.fixed_bytes is None
+    return read and frozen and bool({"query", "receiver_prompt"} & {*arm.reads})
 
 
 def schedule(train: Train) -> dict[str, Any]:

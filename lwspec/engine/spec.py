@@ -112,7 +112,7 @@ class Evaluate(Frozen):
     batch_size: Positive = 32
     precision: Literal["float32", "bfloat16", "int8", "int4"] = "bfloat16"
     """What a soft message is serialised as between sender and receiver; whole numbers with a scale
-    in float16 for each vector."""
+    in bfloat16 for each vector."""
     max_bytes: Positive | None = None
     """What a message may take: arms whose messages could be longer are refused. Changes none."""
     bits: Positive | None = None

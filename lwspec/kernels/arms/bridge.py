@@ -68,7 +68,7 @@ def parameters(settings: Settings, sender_width: int, receiver_width: int) -> in
 
 def build(setup: Setup) -> nn.Module:
     """The perceiver, its output scaled to the receiver's embeddings."""
-    from lwspec.kernels.perceiver import Perceiver
+    from lwspec.kernels.methods.perceiver import Perceiver
 
     assert setup.reader is not None and setup.sender_width is not None
     settings: Settings = setup.settings
@@ -86,7 +86,7 @@ def build(setup: Setup) -> nn.Module:
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The sender's states side by side, from which the perceiver makes soft tokens in float32."""
-    from lwspec.kernels.perceiver import pad_states
+    from lwspec.kernels.methods.perceiver import pad_states
 
     assert setup.reader is not None and batch.states is not None
     return pad_states(batch.states, setup.reader.device)
@@ -102,7 +102,7 @@ def loss(setup: Setup, messages: Message) -> Tensor:
     """The diversity term."""
     import torch
 
-    from lwspec.kernels.perceiver import batch_similarity
+    from lwspec.kernels.methods.perceiver import batch_similarity
 
     stacked = torch.stack(list(cast("Sequence[Tensor]", messages)))
     return cast("float", setup.settings.diversity) * batch_similarity(stacked)

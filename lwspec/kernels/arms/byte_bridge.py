@@ -48,7 +48,7 @@ def parameters(settings: Settings, sender_width: int, receiver_width: int) -> in
 
 def build(setup: Setup) -> nn.Module:
     """The encoder, its output scaled to the receiver's embeddings."""
-    from lwspec.kernels.byte_encoder import ByteEncoder
+    from lwspec.kernels.methods.byte_encoder import ByteEncoder
 
     assert setup.reader is not None
     settings: Settings = setup.settings
@@ -65,7 +65,7 @@ def build(setup: Setup) -> nn.Module:
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The texts' bytes, from which the encoder makes soft tokens in float32."""
-    from lwspec.kernels.byte_encoder import as_bytes
+    from lwspec.kernels.methods.byte_encoder import as_bytes
     from lwspec.kernels.models.reader import to_device
 
     assert setup.reader is not None

@@ -27,7 +27,7 @@ from lwspec.kernels.prompts import prompt_ids, text_prompt
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lwspec.kernels.cache_fusion import CacheFusion
+    from lwspec.kernels.methods.cache_fusion import CacheFusion
 
 
 class Settings(Frozen):
@@ -56,7 +56,7 @@ def vectors(settings: Settings, shapes: Mapping[Role, Shape], tokens: int) -> tu
 
 def build(setup: Setup) -> nn.Module:
     """The projectors and their gates, which are shut at first."""
-    from lwspec.kernels.cache_fusion import fusion_between
+    from lwspec.kernels.methods.cache_fusion import fusion_between
 
     assert setup.reader is not None and setup.sender is not None
     settings: Settings = setup.settings
@@ -71,7 +71,7 @@ def build(setup: Setup) -> nn.Module:
 
 def send(setup: Setup, prompts: Sequence[Sequence[int]]) -> Message:
     """The sharer's keys and values of prompts in the receiver's tokens; a step, in training."""
-    from lwspec.kernels.cache_fusion import shared
+    from lwspec.kernels.methods.cache_fusion import shared
 
     assert setup.reader is not None and setup.sender is not None
     fusion = cast("CacheFusion", setup.module)
@@ -89,7 +89,7 @@ def message(setup: Setup, batch: Batch) -> Message:
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
     """The receiver's prompt, read but for its last token, with the message fused in."""
-    from lwspec.kernels.cache_fusion import fuse
+    from lwspec.kernels.methods.cache_fusion import fuse
 
     assert setup.reader is not None
     (ids,) = cast("Sequence[Sequence[int]]", text_prompt(setup, "receiver_prompt", seen))

@@ -20,7 +20,7 @@ from lwspec.kernels.prompts import prompt_ids
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lwspec.kernels.cache_fusion import CacheFusion
+    from lwspec.kernels.methods.cache_fusion import CacheFusion
 
 
 def message(setup: Setup, batch: Batch) -> Message:
@@ -31,7 +31,7 @@ def message(setup: Setup, batch: Batch) -> Message:
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
     """[BOS][placeholders] with the message fused in, and the query."""
-    from lwspec.kernels.cache_fusion import fuse
+    from lwspec.kernels.methods.cache_fusion import fuse
 
     assert setup.reader is not None
     reader = setup.reader

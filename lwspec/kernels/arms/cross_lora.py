@@ -45,8 +45,8 @@ def passes(settings: Settings) -> int:
 
 def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
     """Train the adapter on the sender, and move it: the receiver's weights."""
+    from lwspec.kernels.methods.transfer import move_all, train
     from lwspec.kernels.setup import answers_of
-    from lwspec.kernels.transfer import move_all, train
 
     assert setup.sender is not None and setup.reader is not None
     settings: Settings = setup.settings

@@ -52,12 +52,12 @@ def build(setup: Setup) -> nn.Module:
     from functools import partial
 
     from lwspec.errors import ModelError
-    from lwspec.kernels.memory import Memory, last_keys_values
+    from lwspec.kernels.methods.memory import Memory, last_keys_values
     from lwspec.kernels.models.adapters import add_adapters
 
     reader, settings = setup.reader, setup.settings
     assert reader is not None
-    if not any("rotary" in name for name, _ in reader.model.named_modules()):
+    if not reader.rotary:
         raise ModelError(
             f"{type(reader.model).__name__} has no rotary positions, which may be negative",
             remedy="choose another receiver, or another arm",
@@ -70,14 +70,14 @@ def build(setup: Setup) -> nn.Module:
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The sender's prompts, as the receiver's tokens."""
-    from lwspec.kernels.memory import side_by_side
+    from lwspec.kernels.methods.memory import side_by_side
 
     return [side_by_side(sender_ids(replace(setup, sender=setup.reader), batch))]
 
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
     """[keys and values of the gist tokens][query]."""
-    from lwspec.kernels.memory import handed_over
+    from lwspec.kernels.methods.memory import handed_over
 
     assert setup.reader is not None
     return [handed_over(setup.reader, message), query_ids(setup, seen)]

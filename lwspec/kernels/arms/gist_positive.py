@@ -16,7 +16,7 @@ from lwspec.kernels.message import Prompt
 from lwspec.kernels.prompts import query_ids, text_prompt
 
 if TYPE_CHECKING:
-    from lwspec.kernels.memory import Memory
+    from lwspec.kernels.methods.memory import Memory
 
 
 def present(setup: Setup, message: None, seen: Seen) -> Prompt:

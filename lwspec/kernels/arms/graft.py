@@ -61,8 +61,8 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     """
     from torch.nn import functional
 
-    from lwspec.kernels.ridge import ridge
-    from lwspec.kernels.taught import held_out, receiver_states
+    from lwspec.kernels.methods.ridge import ridge
+    from lwspec.kernels.methods.taught import held_out, receiver_states
 
     assert batch.pooled is not None
     states = receiver_states(setup, batch, setup.settings.into, "last")

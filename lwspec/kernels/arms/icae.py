@@ -26,7 +26,7 @@ from lwspec.kernels.prompts import sender_ids, soft_prompt, tasks_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lwspec.kernels.memory import Memory
+    from lwspec.kernels.methods.memory import Memory
 
 
 class Reading(lora.Settings):
@@ -63,7 +63,7 @@ def build(setup: Setup) -> nn.Module:
     from torch import nn
 
     from lwspec.errors import ModelError
-    from lwspec.kernels.memory import Memory
+    from lwspec.kernels.methods.memory import Memory
     from lwspec.kernels.models.adapters import add_adapters
     from lwspec.kernels.models.hidden import last_states
 
@@ -90,7 +90,7 @@ def build(setup: Setup) -> nn.Module:
 
 def inputs(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The sender's prompts, and for autoencoding the receiver's tokens of the texts."""
-    from lwspec.kernels.memory import side_by_side
+    from lwspec.kernels.methods.memory import side_by_side
 
     read = side_by_side(sender_ids(setup, batch))
     if not setup.settings.autoencoding:
@@ -111,7 +111,7 @@ def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
 
 def loss(setup: Setup, messages: Message) -> Tensor:
     """Autoencoding from [slots][a learnt token that asks for it]."""
-    from lwspec.kernels.memory import autoencoding
+    from lwspec.kernels.methods.memory import autoencoding
 
     slots, weight = cast("Sequence[Tensor]", messages), setup.settings.autoencoding
     if not weight:

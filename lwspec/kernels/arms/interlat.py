@@ -57,7 +57,7 @@ def separation(settings: Settings) -> float:
 
 def build(setup: Setup) -> nn.Module:
     """The adapter. Raises ModelError where the heads do not divide the sender's width."""
-    from lwspec.kernels.interlat import Adapter
+    from lwspec.kernels.methods.interlat import Adapter
 
     assert setup.reader is not None and setup.sender_width is not None
     heads: int = setup.settings.heads

@@ -33,7 +33,7 @@ from lwspec.kernels.prompts import sender_ids
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lwspec.kernels.selected_layers import Selected
+    from lwspec.kernels.methods.selected_layers import Selected
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -54,7 +54,7 @@ class Settings(Frozen):
 
 def vectors(settings: Settings, shapes: Mapping[Role, Shape], tokens: int) -> tuple[int, int]:
     """A token's keys at a layer that is handed over are one vector, and so are its values."""
-    from lwspec.kernels.selected_layers import layers_of
+    from lwspec.kernels.methods.selected_layers import layers_of
 
     shape = shapes["sender"]
     assert shape.key_width is not None
@@ -69,8 +69,8 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     """The layers' scores [layers] on the first row."""
     import torch
 
+    from lwspec.kernels.methods.selected_layers import attention_to_context, layer_scores
     from lwspec.kernels.models.keys_values import keys_values
-    from lwspec.kernels.selected_layers import attention_to_context, layer_scores
 
     assert setup.reader is not None and setup.sender is not None
     first = Batch(batch.contexts[:1], fields=batch.fields[:1])
@@ -85,7 +85,7 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
 
 def selected(setup: Setup) -> Selected:
     """The layers that are handed over, by their scores."""
-    from lwspec.kernels.selected_layers import Selected, best_layers, layers_of
+    from lwspec.kernels.methods.selected_layers import Selected, best_layers, layers_of
 
     settings, scores = setup.settings, setup.weights["scores"]
     best = best_layers(scores, layers_of(settings.ratio, len(scores)))

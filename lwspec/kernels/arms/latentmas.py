@@ -48,7 +48,7 @@ def vectors(settings: Settings, shapes: Mapping[Role, Shape], tokens: int) -> tu
 
 def message(setup: Setup, batch: Batch) -> Message:
     """Keys and values [layers, 2, prompt tokens + steps, key_width]."""
-    from lwspec.kernels.latent_steps import alignment, think
+    from lwspec.kernels.methods.latent_steps import alignment, think
     from lwspec.kernels.models.keys_values import as_vectors
 
     assert setup.sender is not None

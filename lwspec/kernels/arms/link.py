@@ -54,7 +54,7 @@ def build(setup: Setup) -> nn.Module:
 
     Raises ModelError for vocabularies without anchors.
     """
-    from lwspec.kernels.link import Link, initial_map
+    from lwspec.kernels.methods.link import Link, initial_map
 
     assert setup.reader is not None and setup.sender is not None
     settings: Settings = setup.settings

@@ -8,7 +8,7 @@ from lwspec.engine.arm import ArmDeclaration, Need
 from lwspec.engine.fields import Positive
 from lwspec.engine.fields import Prompt as TextPrompt
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.capped import Capped
+from lwspec.kernels.methods.capped import Capped
 from lwspec.kernels.prompts import present_text
 
 

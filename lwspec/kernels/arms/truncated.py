@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.fields import Positive
 from lwspec.kernels.arm import Arm, Batch, Setup
-from lwspec.kernels.capped import Capped
+from lwspec.kernels.methods.capped import Capped
 from lwspec.kernels.prompts import present_text
 
 

@@ -8,7 +8,7 @@ with sender and receiver exchanged.
 
 Deviations: learnt on the task's training texts in both models' own prompts, not on five prompts;
 the receiver sees no part of the text; its states that are learnt are those before its last block
-but one; all are standardised; what the paper leaves open is chosen in lwspec/kernels/translator.py.
+but one; all are standardised; what the paper leaves open is chosen in methods/translator.py.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def blended(setup: Setup) -> range:
 
 def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) -> Solved:
     """Both translators, from what each model makes of the training texts."""
-    from lwspec.kernels.taught import receiver_states
-    from lwspec.kernels.translator import learn
+    from lwspec.kernels.methods.taught import receiver_states
+    from lwspec.kernels.methods.translator import learn
 
     assert batch.pooled is not None
     layers = blended(setup)
@@ -85,7 +85,7 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
 
 def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:
     """The translated state of each row: [1, receiver_width]."""
-    from lwspec.kernels.translator import translate
+    from lwspec.kernels.methods.translator import translate
 
     assert batch.pooled is not None
     return list(translate(setup.weights, batch.pooled)[:, None])

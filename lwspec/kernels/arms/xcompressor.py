@@ -24,7 +24,7 @@ from lwspec.kernels.prompts import query_ids
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lwspec.kernels.memory import Memory
+    from lwspec.kernels.methods.memory import Memory
 
 
 class Settings(Reading):
@@ -47,7 +47,7 @@ def build(setup: Setup) -> nn.Module:
     """The sender's adapters and memory. Raises ModelError where no layer has a target's name."""
     import torch
 
-    from lwspec.kernels.memory import Memory, last_keys_values
+    from lwspec.kernels.methods.memory import Memory, last_keys_values
     from lwspec.kernels.models.adapters import add_adapters
 
     sender, settings = setup.sender, setup.settings
@@ -64,7 +64,7 @@ def build(setup: Setup) -> nn.Module:
 
 def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
     """[keys and values][query], without a beginning-of-text token."""
-    from lwspec.kernels.memory import handed_over
+    from lwspec.kernels.methods.memory import handed_over
 
     assert setup.reader is not None
     return [handed_over(setup.reader, message), query_ids(setup, seen)]
@@ -72,7 +72,7 @@ def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
 
 def loss(setup: Setup, messages: Message) -> Tensor:
     """Autoencoding from [keys and values][a learnt token that asks for it]."""
-    from lwspec.kernels.memory import autoencoding, handed_over
+    from lwspec.kernels.methods.memory import autoencoding, handed_over
 
     kept, weight = cast("Sequence[Tensor]", messages), setup.settings.autoencoding
     if not weight:

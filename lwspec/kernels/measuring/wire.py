@@ -1,8 +1,9 @@
 """What crosses from sender to receiver, as bytes: messages are really serialised and measured.
 
 Whole numbers are rounded from each vector (the last dimension) over its own scale, the largest
-magnitude over the largest whole number, which goes along in float16. What is made of whole numbers
-beforehand, such as a code, is sent as it is at any precision.
+magnitude over the largest whole number, which goes along in bfloat16: that has float32's range, so
+that small vectors arrive as well as large ones. What is made of whole numbers beforehand, such as a
+code, is sent as it is at any precision.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def pack(message: Any, precision: str) -> bytes:
     if precision not in LARGEST:
         return _bytes(numbers.to(getattr(torch, precision)))
     rows = numbers.float().reshape(-1, numbers.shape[-1])
-    scales = (rows.abs().amax(1) / LARGEST[precision]).half()
-    whole = (rows / scales.float().clamp(min=torch.finfo(torch.half).tiny)[:, None]).round()
+    scales = (rows.abs().amax(1) / LARGEST[precision]).bfloat16()
+    sent = scales.float()[:, None]
+    whole = torch.where(sent > 0, rows / sent, 0.0).round()
     whole = whole.clamp(-LARGEST[precision], LARGEST[precision]).to(torch.int8)
     if precision == "int4":
         pairs = functional.pad(whole.flatten() + 8, (0, whole.numel() % 2)).view(-1, 2)
@@ -48,7 +50,7 @@ def unpack(data: bytes, like: Any, precision: str) -> Any:
         numbers = _read(data, getattr(torch, precision))
         return numbers.view(like.shape).to(like.device, torch.float32)
     vectors = like.numel() // like.shape[-1]
-    scales = _read(data[: 2 * vectors], torch.half).float()
+    scales = _read(data[: 2 * vectors], torch.bfloat16).float()
     whole = _read(data[2 * vectors :], torch.int8)
     if precision == "int4":
         pairs = whole.view(torch.uint8)

@@ -141,6 +141,7 @@ def go_on(reader: Reader, started: Started, most: int, *, stop_at_end: bool = Tr
     counts, keys = padded.whole_mask, padded.whole_positions
     position = padded.next_positions
     injected = None if padded.injected is None else padded.injected.later
+    reader.check_window(injected, position + most - 2)  # the last token written is not read
     ended = tokens[0] == reader.eos
     while len(tokens) < most and not (stop_at_end and bool(ended.all())):
         counts, keys = functional.pad(counts, (0, 1), value=1), torch.cat([keys, position], 1)

@@ -62,7 +62,7 @@ def last_states(reader: Reader, prompts: Sequence[Prompt], tokens: int) -> Tenso
     padded = reader.pad(prompts)
     with injecting(reader.model, padded.injected):
         states: Tensor = _base(reader.model)(**_arguments(reader, padded)).last_hidden_state
-    return states[:, -tokens:]
+    return states[:, -tokens:].to(reader.device)  # the last layer may lie on another GPU
 
 
 def _arguments(reader: Reader, padded: Padded) -> dict[str, Any]:

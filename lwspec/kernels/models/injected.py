@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from lwspec.errors import ModelError
 from lwspec.kernels.message import Cached, Graft, Prompt
 from lwspec.kernels.models.blocks import attention_of, blocks_of
+from lwspec.kernels.models.masks import sliding_layers
 
 INJECTED = "lwspec_injected"
 
@@ -106,6 +107,21 @@ def _held(cached: Mapping[int, Cached], layer: int, rows: int) -> Held:
     return Held(torch.stack(keys), torch.stack(values), counts)
 
 
+def refuse_forgotten(config: Any, injected: Injected | None, tokens: int) -> None:
+    """Raise ModelError where a sliding window would forget keys before the last of so many tokens.
+
+    Held keys are seen by all tokens, since their positions are not known.
+    """
+    layers = sliding_layers(config)
+    if injected is None or not layers & injected.held.keys() or tokens <= config.sliding_window:
+        return
+    raise ModelError(
+        f"layers that see {config.sliding_window} tokens back are given keys and values in a "
+        f"prompt of {tokens}",
+        remedy="lower max_prompt_tokens, or choose a receiver without sliding windows",
+    )
+
+
 def injected_attention(
     module: Any,
     query: Tensor,
@@ -130,8 +146,9 @@ def injected_attention(
     if held is not None:
         key = torch.cat([held.keys.to(key), key], 2)
         value = torch.cat([held.values.to(value), value], 2)
-        shown = attention_mask.new_zeros(held.counts.shape)
-        shown = shown.masked_fill(~held.counts, torch.finfo(shown.dtype).min)
+        counts = held.counts.to(attention_mask.device)  # layers may lie on several GPUs
+        shown = attention_mask.new_zeros(counts.shape)
+        shown = shown.masked_fill(~counts, torch.finfo(shown.dtype).min)
         shown = shown[:, None, None].expand(-1, -1, attention_mask.shape[2], -1)
         attention_mask = torch.cat([shown, attention_mask], -1)
     return sdpa_attention_forward(module, query, key, value, attention_mask, **others)
@@ -167,16 +184,17 @@ def injecting(model: Any, injected: Injected | None) -> Iterator[None]:
 
 @contextmanager
 def _held_by(config: Any, blocks: Sequence[Any], held: Mapping[int, Held]) -> Iterator[None]:
+    attentions = [attention_of(block) for block in blocks]
     usual = config._attn_implementation
-    config._attn_implementation = INJECTED
-    for layer, block in enumerate(blocks):
-        attention_of(block).held = held.get(layer)
     try:
+        config._attn_implementation = INJECTED
+        for layer, attention in enumerate(attentions):
+            attention.held = held.get(layer)
         yield
     finally:
         config._attn_implementation = usual
-        for block in blocks:
-            del attention_of(block).held
+        for attention in attentions:
+            vars(attention).pop("held", None)
 
 
 def _graft(

@@ -23,9 +23,12 @@ def keys_values(reader: Reader, prompts: Sequence[Prompt], ends: int | None = No
 
     Positions count from each prompt's beginning, or so that `ends` is the one after its last token.
     Gradients reach what the prompts hold of tensors; call it without where none are wanted.
-    Raises ModelError for models whose layers keep something else.
+    Raises ModelError for models whose layers keep something else, and with `ends` for those without
+    rotary positions.
     """
     refuse_other_states(reader)
+    if ends is not None:
+        refuse_other_positions(reader)
     padded, cache = reader.pad(prompts), DynamicCache()
     if ends is not None:
         shifted = padded.positions + ends - padded.next_positions
@@ -39,7 +42,7 @@ def keys_values(reader: Reader, prompts: Sequence[Prompt], ends: int | None = No
             use_cache=True,
             logits_to_keep=1,
         )
-    return last_kept(cache, padded.mask.sum(1).tolist())
+    return last_kept(reader, cache, padded.mask.sum(1).tolist())
 
 
 def refuse_other_states(reader: Reader) -> None:
@@ -51,10 +54,20 @@ def refuse_other_states(reader: Reader) -> None:
         )
 
 
-def last_kept(cache: DynamicCache, lengths: Sequence[int]) -> list[Tensor]:
-    """Each row's last tokens in a cache, so many: [D, 2, H, T, W]."""
+def refuse_other_positions(reader: Reader) -> None:
+    """Raise ModelError for a model whose keys and values tell more of positions than distances."""
+    if not reader.rotary:
+        raise ModelError(
+            f"{type(reader.model).__name__} has no rotary positions, so its keys and values fit "
+            "only where they were read",
+            remedy="choose another model, or another arm",
+        )
+
+
+def last_kept(reader: Reader, cache: DynamicCache, lengths: Sequence[int]) -> list[Tensor]:
+    """Each row's last tokens in a cache, so many, where the reader is: [D, 2, H, T, W]."""
     layers = [torch.stack([each.keys, each.values], 1) for each in cache.layers]  # type: ignore[union-attr,list-item]
-    whole_BDTW = torch.stack(layers, 1)
+    whole_BDTW = torch.stack([layer.to(reader.device) for layer in layers], 1)
     return [row[..., -length:, :] for row, length in zip(whole_BDTW, lengths, strict=True)]
 
 
@@ -64,7 +77,11 @@ def as_vectors(keys_values: Tensor) -> Tensor:
 
 
 def from_vectors(reader: Reader, vectors: Tensor) -> Tensor:
-    """Keys and values [..., H, T, W] for a model, from [..., T, H * W]."""
+    """Keys and values [..., H, T, W] for a model, from [..., T, H * W].
+
+    Raises ModelError for models without rotary positions.
+    """
+    refuse_other_positions(reader)
     config = reader.model.config.get_text_config()
     heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     apart = vectors.reshape(*vectors.shape[:-1], heads, vectors.shape[-1] // heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -55,7 +56,8 @@ def _load(
     revision: str | None,
     device: torch.device,
 ) -> Reader:
-    """Each of a pair once in a process."""
+    """Each of a pair once in a process, with the memory free of what earlier jobs are done with."""
+    gc.collect()  # compiled and recorded models refer to themselves
     return Reader.load(
         path, dtype, revision, device, compiled=compiled, random_weights=random_weights
     )

@@ -39,13 +39,22 @@ def causal_mask(
 
 def _for_layers(config: Any, visible_BQK: Tensor, behind_BQK: Tensor, dtype: torch.dtype) -> Any:
     """The mask, or one for each kind of layer: a sliding window forgets what lies behind it."""
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    full = _added(visible_BQK, dtype)
-    if window is None or kinds == {"full_attention"}:
+    full, layers = _added(visible_BQK, dtype), sliding_layers(config)
+    if not layers:
         return full
-    sliding = _added(visible_BQK & (behind_BQK < window), dtype)
-    return {"full_attention": full, "sliding_attention": sliding} if len(kinds) > 1 else sliding
+    sliding = _added(visible_BQK & (behind_BQK < config.sliding_window), dtype)
+    if len(layers) == config.num_hidden_layers:
+        return sliding
+    return {"full_attention": full, "sliding_attention": sliding}
+
+
+def sliding_layers(config: Any) -> set[int]:
+    """The layers that see a window of the last tokens: all where kinds are not told apart."""
+    if getattr(config, "sliding_window", None) is None:
+        return set()
+    kinds = getattr(config, "layer_types", None)
+    every = range(config.num_hidden_layers)
+    return {n for n in every if not kinds or kinds[n] == "sliding_attention"}
 
 
 def _added(visible_BQK: Tensor, dtype: torch.dtype) -> Tensor:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +25,12 @@ from lwspec.errors import ModelError, NetworkError
 from lwspec.kernels.message import Cached, Graft, Prompt
 from lwspec.kernels.models.captured import Kept
 from lwspec.kernels.models.compiled import compile_blocks
-from lwspec.kernels.models.injected import Injected, cached_tokens, gather
+from lwspec.kernels.models.injected import (
+    Injected,
+    cached_tokens,
+    gather,
+    refuse_forgotten,
+)
 from lwspec.kernels.models.masks import causal_mask
 from lwspec.kernels.models.network import unreachable
 from lwspec.kernels.models.prefix import Prefix, common_prefix, without
@@ -86,7 +92,7 @@ class Reader:
         self.frozen = True
         """Until an arm puts weights of its own into the model."""
         self.compiled = compiled
-        self.prefix = lru_cache(PREFIXES_KEPT)(self._read)
+        self.prefix = lru_cache(PREFIXES_KEPT)(partial(_read_by, WeakMethod(self._read)))
         self.passes: Kept[Any] = Kept()
         if "inputs_embeds" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
@@ -98,6 +104,8 @@ class Reader:
             bool(getattr(model, "_supports_attention_backend", False)) and kinds <= ATTENTION
         )
         """Whether its layers see by position what a mask lets them see, and keep nothing else."""
+        self.rotary = any("rotary" in name for name, _ in self.model.named_modules())
+        """Whether its positions turn keys and queries, so that distances alone count."""
         if compiled and not self.by_position:
             raise ModelError(
                 f"{type(model).__name__} has an attention of its own, which is not compiled",
@@ -254,7 +262,8 @@ class Reader:
         """Which token sees which: causal, tokens of labels fed behind apart from other labels'.
 
         `fed_positions` are theirs [B, F]. The model's own way where nothing stands before the
-        padding, nothing is fed and nothing was read elsewhere.
+        padding, nothing is fed and nothing was read elsewhere. Raises ModelError for keys that
+        were read elsewhere where a sliding window would forget them.
         """
         if not padded.prefix and fed_positions is None and padded.injected is None:
             return padded.mask
@@ -262,7 +271,14 @@ class Reader:
         if fed_positions is not None:
             queries, keys = (torch.cat([each, fed_positions], 1) for each in (queries, keys))
             counts = functional.pad(counts, (0, len(labels)), value=1)
+        self.check_window(padded.injected, queries)
         return self.causal_mask(counts, keys, queries, labels)
+
+    def check_window(self, injected: Injected | None, positions: Tensor) -> None:
+        """Raise ModelError where tokens at these positions would forget keys they are given."""
+        if injected is not None and injected.held:
+            config = self.model.config.get_text_config()
+            refuse_forgotten(config, injected, int(positions.max()) + 1)
 
     def causal_mask(
         self, counts_BK: Tensor, keys_BK: Tensor, queries_BQ: Tensor, labels: Sequence[int] = ()
@@ -312,6 +328,12 @@ def untrained(path: str | Path, dtype: str, revision: str | None, seed: int) -> 
             config, dtype=getattr(torch, dtype)
         )
     return made
+
+
+def _read_by(read: WeakMethod[Any], ids: tuple[int, ...]) -> Prefix:
+    """A prefix read by a reader that is not kept alive by what it has read."""
+    prefix: Prefix = read()(ids)  # type: ignore[misc]
+    return prefix
 
 
 def _read_here(prompt: Prompt) -> list[Any]:

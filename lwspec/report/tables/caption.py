@@ -221,8 +221,8 @@ def _epoch_notes(data: TableData, plan: Plan) -> list[str]:
 def _deviation_notes(present: Sequence[Entry], plan: Plan) -> list[str]:
     """How each arm departs from what was published."""
     arms = dict.fromkeys(entry.group.arm for entry in present)
-    stated = plan.loaded.deviations
-    return [f"{arm} departs from its source: {stated[arm]}" for arm in arms if arm in stated]
+    stated = {arm: plan.loaded.arms[arm].deviations for arm in arms}
+    return [f"{arm} departs from its source: {said}" for arm, said in stated.items() if said]
 
 
 def _unequal_notes(data: TableData, plan: Plan) -> list[str]:

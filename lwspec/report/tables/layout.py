@@ -88,10 +88,15 @@ def layout(table: Table, plan: Plan) -> Layout:
 
 
 def _bounds(group: Group, metric: str, behind: Sequence[Group], plan: Plan) -> tuple[Group, ...]:
-    """What a recovered gap lies between, on the group's task and of its receiver."""
+    """What a recovered gap lies between, on the group's task and of its receiver.
+
+    Nothing, for an arm that answers with weights of its own in the receiver: the bounds have none.
+    """
     homes = {e.name: e for e in plan.loaded.spec.experiment}
     home = homes[group.experiment]
     if METRICS[metric].made != "held against bounds" or home.latency is not None:
+        return ()
+    if "receiver" in plan.loaded.arms[group.arm].own:
         return ()
 
     def bound(arm: str) -> Group:
@@ -100,6 +105,7 @@ def _bounds(group: Group, metric: str, behind: Sequence[Group], plan: Plan) -> t
             for other in behind
             if (other.arm, other.task, other.point) == (arm, group.task, "")
             and homes[other.experiment].receiver == home.receiver
+            and homes[other.experiment].evaluate.rows == home.evaluate.rows
             and homes[other.experiment].latency is None
         )
 

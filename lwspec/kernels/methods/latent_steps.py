@@ -18,7 +18,11 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.models.keys_values import last_kept, refuse_other_states
+from lwspec.kernels.models.keys_values import (
+    last_kept,
+    refuse_other_positions,
+    refuse_other_states,
+)
 from lwspec.kernels.models.reader import Reader
 
 Realign: TypeAlias = Literal["identity", "ridge", "random"]
@@ -95,24 +99,30 @@ def _vocabulary(reader: Reader) -> Iterator[tuple[Tensor, Tensor]]:
 def think(reader: Reader, prompts: Sequence[Prompt], steps: int, align: Alignment) -> list[Tensor]:
     """Keys and values [D, 2, H, T, head_width] of each prompt, and of so many latent steps after.
 
-    Raises ModelError for models whose layers keep something beside keys and values.
+    Raises ModelError for models whose layers keep something beside keys and values, and for those
+    without rotary positions.
     """
     refuse_other_states(reader)
+    refuse_other_positions(reader)
     padded, cache = reader.pad(prompts), DynamicCache()
     base = getattr(reader.model, reader.model.base_model_prefix)
     embeds, mask, position = padded.embeds, reader.mask(padded), padded.positions
     counts, keys = padded.mask, padded.positions
     for step in range(steps + 1):
-        state_B1W = base(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1:]
+        state_B1W = (
+            base(
+                inputs_embeds=embeds,
+                attention_mask=mask,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            .last_hidden_state[:, -1:]
+            .to(reader.device)
+        )
         if step < steps:
             embeds = align(state_B1W)
             position = position[:, -1:] + 1
             counts, keys = functional.pad(counts, (0, 1), value=1), torch.cat([keys, position], 1)
             mask = reader.causal_mask(counts, keys, position)
-    return last_kept(cache, counts.sum(1).tolist())
+    return last_kept(reader, cache, counts.sum(1).tolist())

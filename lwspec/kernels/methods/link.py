@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from lwspec.errors import ModelError
 from lwspec.kernels.data.batches import parts
+from lwspec.kernels.methods.ridge import ridge
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.ridge import ridge
 
 MOST_ANCHORS = 4096
 ANCHORS_AT_ONCE = 256

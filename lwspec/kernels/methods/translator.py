@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lwspec.kernels.arms.vector_translation import INNER
-from lwspec.kernels.taught import held_out
+from lwspec.kernels.methods.taught import held_out
 
 HEADS = 8
 EPOCHS = 50

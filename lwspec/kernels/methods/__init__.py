@@ -1,0 +1,1 @@
+"""The tensors of the methods behind arms, one module each."""
