@@ -85,6 +85,10 @@ def test_a_job_runs_only_the_file_that_was_planned(own: Project) -> None:
         ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
         ("x = 1\n", "defines no ARM"),
         (EXAMPLE.replace('name="last_words"', 'name="bridge"'), "there is an arm 'bridge' already"),
+        (EXAMPLE.replace('name="last_words"', 'name="train"'), "which is a key of specs"),
+        (EXAMPLE.replace('tokens="words"', 'tokens="wordz"'), "which is no setting of the arm"),
+        (EXAMPLE.replace('"answer", ', '"anser", '), "did you mean 'answer'"),
+        ("raise SystemExit(3)\n", "cannot be imported: SystemExit"),
     ],
 )
 def test_a_file_that_is_no_arm_is_refused(own: Project, text: str, said: str) -> None:

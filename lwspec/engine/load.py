@@ -45,6 +45,7 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
         ) from None
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 text: {error.reason}", where=str(path)) from None
+    _check_own_arms(arms)
     source = Source(path, text)
     raw = toml.parse(text, str(path))
     merged = _merge_defaults(raw, arms, source)
@@ -61,7 +62,15 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
     return replace(loaded, unequal=check_fairness(loaded, arms), arms=used)
 
 
-def misdeclared(arm: ArmDeclaration) -> str | None:
+def _check_own_arms(arms: Arms) -> None:
+    """The arms of the spec's own files declare what there is."""
+    for arm in arms.values():
+        wrong = None if arm.file is None else _misdeclared(arm)
+        if wrong is not None:
+            raise SpecError(f"the declaration {wrong}", where=arm.file, remedy="see docs/arms.md")
+
+
+def _misdeclared(arm: ArmDeclaration) -> str | None:
     """What is wrong with an arm's declaration, in words that follow "the declaration"."""
     if arm.name in {*Experiment.model_fields, *Spec.model_fields, "defaults", "control"}:
         return f"takes the name {arm.name!r}, which is a key of specs"
