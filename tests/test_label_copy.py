@@ -95,13 +95,13 @@ def test_another_code_is_another_label_and_zero_is_the_query_alone(world: Path) 
 
     def said(code: int) -> Any:
         sends = replace(copy, message=lambda s, b: [torch.tensor([code], dtype=torch.uint8)])
-        return _ask(sends, setup, items, [0], labels, sent(sends), 4)[0]
+        return _ask(sends, setup, items, [0], labels, sent(sends), 4, None)[0]
 
     for label, text in enumerate([" red", " blue", " green stone"]):
         named = said(label + 1)
         assert max(range(3), key=named.label_logprobs.__getitem__) == label
         assert (named.written, named.first_token) == (text, labels[label][0])
-    (free,) = _ask(alone, setup, items, [0], labels, sent(alone), 4)
+    (free,) = _ask(alone, setup, items, [0], labels, sent(alone), 4, None)
     nothing = said(0)
     assert nothing.label_logprobs == free.label_logprobs
     assert (nothing.written, nothing.first_token) == (free.written, free.first_token)
