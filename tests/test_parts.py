@@ -180,6 +180,7 @@ def test_the_probe_learns_and_survives_an_absent_label(labels: list[int]) -> Non
     setup = Setup(Settings(layer=1, folds=3), {}, None, 6)
     batch = Batch([""] * 60, pooled=pooled)
     solved = PROBE.solve(setup, batch, given, 3)
+    assert solved.parameters == 3 * (6 + 1)
     logprobs = PROBE.predict(replace(setup, weights=solved.weights), batch)
     assert torch.allclose(logprobs.exp().sum(-1), torch.ones(60, dtype=torch.float64))
     predicted = logprobs.argmax(-1).tolist()

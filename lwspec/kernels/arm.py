@@ -67,6 +67,8 @@ class Solved:
 
     weights: Mapping[str, Tensor]
     metrics: Mapping[str, float]
+    parameters: int | None = None
+    """How many of the weights' numbers count as trained; all where this is not given."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     query = _query(setup, Seen(None, *(first.fields or [{}])))
     attention = attention_to_context(setup.reader, read, query)
     settings: Settings = setup.settings
-    return Solved({"scores": layer_scores(attention, settings.alpha, settings.sigma)}, {})
+    scores = layer_scores(attention, settings.alpha, settings.sigma)
+    return Solved({"scores": scores}, {}, parameters=0)
 
 
 def selected(setup: Setup) -> Selected:

@@ -76,6 +76,7 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
             "cross_validation_accuracy": float(search.best_score_),
             "inverse_penalty": float(search.best_params_["logisticregression__C"]),
         },
+        parameters=weights.size + bias.size,
     )
 
 

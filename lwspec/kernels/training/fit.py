@@ -64,12 +64,13 @@ def _solve(attempt: Attempt, arm: Arm, setup: Setup, train: Items, validation: I
     scored = score(attempt, arm, setup, validation)
     weights = attempt.path / "weights" / "epoch-001.safetensors"
     save_weights(weights, solved.weights)
+    numbers = sum(weight.numel() for weight in solved.weights.values())
     attempt.take(
         "epoch-001",
         [weights],
         {**solved.metrics, **validation_metrics(scored)},
         {
             "samples": len(train.rows),
-            "parameters": sum(weight.numel() for weight in solved.weights.values()),
+            "parameters": numbers if solved.parameters is None else solved.parameters,
         },
     )
