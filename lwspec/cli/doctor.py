@@ -132,7 +132,7 @@ def _slurm() -> Iterator[Finding]:
     try:
         found = offers.ask()
     except ClusterError as error:
-        yield Finding("slurm", "broken", error.what, "try it by hand; ask the cluster's support")
+        yield Finding("slurm", "note", error.what, "try it by hand; ask the cluster's support")
         return
     version = subprocess.run(["sbatch", "--version"], capture_output=True, text=True).stdout.strip()
     yield Finding("slurm", "ok", f"{version}, arrays of up to {found.most_elements - 1:,}")

@@ -10,6 +10,7 @@ from lwspec.engine.fields import Frozen
 from lwspec.engine.shapes import Shape
 
 Role = Literal["sender", "receiver"]
+Regime = Literal["private", "shared", "reference"]
 
 
 class NoSettings(Frozen):
@@ -60,7 +61,7 @@ class ArmDeclaration:
     name: str
     version: int
     """Raised by the arm's author when its results change."""
-    regime: Literal["private", "shared", "reference"]
+    regime: Regime
     """The receiver never sees the context; it does; or there is no message at all: a bound."""
     settings: type[Frozen] = NoSettings
     needs: Callable[[Any], tuple[Need, ...]] = no_needs

@@ -66,7 +66,7 @@ def _samples(row: _Row) -> str:
 
 
 def _trained_on(row: _Row) -> str:
-    return " and ".join(sorted(row.trained_on))
+    return " + ".join(sorted(row.trained_on))
 
 
 def _count(number: int | None) -> str:

@@ -6,13 +6,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lwspec.engine import toml
-from lwspec.engine.arm import ArmDeclaration
+from lwspec.engine.arm import ArmDeclaration, Regime
 from lwspec.engine.artefact_checks import check_artefacts
 from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.explain import explain
@@ -76,6 +76,8 @@ def _misdeclared(arm: ArmDeclaration) -> str | None:
         return f"takes the name {arm.name!r}, which is a key of specs"
     if arm.tokens is not None and arm.tokens not in arm.settings.model_fields:
         return f"says tokens={arm.tokens!r}, which is no setting of the arm"
+    if arm.regime not in get_args(Regime):
+        return f"has the regime {arm.regime!r}; there are {', '.join(get_args(Regime))}"
     of_tasks = {*Classification.model_fields, *Generation.model_fields}
     for field in arm.reads:
         if field not in of_tasks:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lwspec.engine.arm import ArmDeclaration
+from lwspec.errors import ModelError
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
 
@@ -101,9 +102,16 @@ class Arm:
         return self.inputs is not None or self.message is not None
 
     def messages(self, setup: Setup, batch: Batch) -> Message:
-        """What crosses, one a row. Only where it `sends`."""
+        """What crosses, one a row. Only where it `sends`. Raises ModelError for fewer or more."""
         if self.inputs is not None:
             assert setup.module is not None
-            return list(setup.module(*self.inputs(setup, batch)))
-        assert self.message is not None
-        return self.message(setup, batch)
+            made = list(setup.module(*self.inputs(setup, batch)))
+        else:
+            assert self.message is not None
+            made = list(self.message(setup, batch))
+        if len(made) != len(batch.contexts):
+            raise ModelError(
+                f"{self.declaration.name} made {len(made)} messages of {len(batch.contexts)} texts",
+                remedy="return one for each text of the batch, in their order",
+            )
+        return made

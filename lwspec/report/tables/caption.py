@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.metrics import DECIDES, METRICS, NO_MESSAGE, WITH_TEXT
 from lwspec.engine.plan import Plan
+from lwspec.engine.spec import Evaluate
 from lwspec.report.statistics.intervals import (
     DETERMINISTIC,
     ITEMS,
@@ -48,6 +49,7 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _counted("Training rows", [(entry.group.task, entry.samples) for entry in present])
     notes += _train_on_notes(data, plan)
     notes += _epoch_notes(data, plan)
+    notes += _precision_notes(present, plan)
     notes += _control_notes(present)
     notes += _unequal_notes(data, plan)
     notes += _deviation_notes(present, plan)
@@ -134,8 +136,8 @@ def _train_on_notes(data: TableData, plan: Plan) -> list[str]:
     """Whose rows trained arms have learnt from, where they are not their own task's."""
     shown = {entry.group.experiment for entry in data.entries.values()}
     return [
-        f"Trained on {'all other tasks' if e.train_on == 'others' else ' and '.join(e.train_on)}: "
-        f"trained arms in {e.name}, whose rows are those of all of them."
+        f"Trained on {'all other tasks' if e.train_on == 'others' else ' + '.join(e.train_on)}: "
+        f"trained arms in {e.name}; their training rows are counted over those tasks."
         for e in plan.loaded.spec.experiment
         if e.train_on is not None and e.name in shown
     ]
@@ -233,6 +235,19 @@ def _unequal_notes(data: TableData, plan: Plan) -> list[str]:
     reason = str(data.layout.table.unequal).strip()
     end = "" if reason.endswith((".", "!", "?")) else "."
     return [f"On unequal terms: {'; '.join(differing)}. Why: {reason}{end}"]
+
+
+def _precision_notes(present: Sequence[Entry], plan: Plan) -> list[str]:
+    """What soft messages are serialised as, where that is not the same and the usual."""
+    soft = {e.group.experiment for e in present if plan.loaded.arms[e.group.arm].soft}
+    homes: dict[str, list[str]] = {}
+    for experiment in plan.loaded.spec.experiment:
+        if experiment.name in soft and experiment.latency is None:
+            homes.setdefault(experiment.evaluate.precision, []).append(experiment.name)
+    if set(homes) <= {Evaluate().precision}:
+        return []
+    listed = ", ".join(f"{name} ({', '.join(where)})" for name, where in homes.items())
+    return [f"Messages at the precision of {listed}."]
 
 
 def _control_notes(present: Sequence[Entry]) -> list[str]:
