@@ -66,7 +66,7 @@ def test_two_experiments_with_one_arm_keep_their_rows_apart(
         "bridge = { layer = 1, latents = 8, width = 16, depth = 1, heads = 2 }\n\n"
         '[[experiment]]\nname = "probe"',
     )
-    project.change('"probe", "main"]', '"probe", "main", "wide"]')
+    project.change('"probe", "main"]', '"probe", "main", "wide"]\nunequal = "two sizes"')
     project.run("report", "small.toml", "--paper", "paper")
     table = (project.folder / "paper/tables/main.tex").read_text()
     assert "bridge, main & " in table
