@@ -157,6 +157,7 @@ def test_two_needs_of_one_job_are_both_met(project: Project) -> None:
     )
     project.change('"probe"', '"more"')
     project.change("samples = 48, ", "")
+    project.change('"more", "main"]', '"more", "main"]\nunequal = "it is about jobs"')
     found = expansion(project)
     states = found.jobs[next(iter(ids(found, "prepare", "states")))]
     assert set(states.outputs) == {"validation", "test", "train-all", "train-0000"}
