@@ -203,6 +203,8 @@ def test_every_arm_runs_from_a_spec(project: Project) -> None:
     project.keep("probe")
     project.change("[[table]]", EXPERIMENT.lstrip())
     project.change('experiments = ["probe"]', 'experiments = ["others", "chance"]')
+    shown = 'experiments = ["others", "chance"]\n'
+    project.change(f'{shown}caption = "Acc', f'{shown}unequal = "two ways"\ncaption = "Acc')
     project.run("plan", "small.toml")
     project.run("submit", "--only", "evaluate")
     project.run("report", "small.toml", "--paper", "paper", "--strict")
