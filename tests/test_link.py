@@ -50,6 +50,13 @@ def test_ridge_is_where_the_penalised_sum_of_squares_is_least() -> None:
     assert float(weights.grad.abs().max()) < 1e-3 > float(bias.grad.abs().max())
 
 
+def test_states_that_are_all_alike_tell_nothing() -> None:
+    x, y = torch.randn(1, 5).expand(8, -1), torch.randn(8, 3)
+    weights, offset = ridge(x, y)
+    assert not weights.any()
+    torch.testing.assert_close(offset, y.mean(0))
+
+
 def test_it_begins_as_the_regression_over_shared_pieces(pair: tuple[Reader, Reader]) -> None:
     sender, receiver = pair
     texts = {}
