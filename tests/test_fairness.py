@@ -154,7 +154,7 @@ def test_arms_of_a_table_learn_from_the_same_tasks(project: Project) -> None:
     project.change("[defaults]", f"{task.replace('colour', 'hue')}[defaults]")
     project.change('name = "bytes"', 'name = "bytes"\ntrain_on = ["colour", "hue"]')
     project.change('name = "both"', 'name = "both"\nunequal = "so it is"')
-    said = "trained on: colour (bridge), colour and hue (byte_bridge)"
+    said = "trained on: colour (bridge), colour + hue (byte_bridge)"
     assert unequal(project) == {"both": (said,)}
 
 
@@ -164,7 +164,7 @@ def test_controls_are_no_trials(project: Project) -> None:
     assert unequal(project) == {}
 
 
-@pytest.mark.parametrize("name", ["quickstart", "tiny", "final"])
+@pytest.mark.parametrize("name", ["quickstart", "tiny", "final", "tiny_peers", "peers"])
 def test_the_specs_say_why_where_they_must(name: str) -> None:
     loaded = load(ROOT / f"specs/{name}.toml", declarations())
     assert set(loaded.unequal) == {table.name for table in loaded.spec.table if table.unequal}
