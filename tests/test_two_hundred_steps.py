@@ -136,11 +136,8 @@ def predict(trainer: Trainer) -> list[int]:
 
 
 def assert_alike(one: Trained, other: Trained) -> None:
-    """Losses agree, more loosely towards the end: training amplifies what rounding parts."""
     assert min(one.losses) < 0.8 * one.losses[0], "nothing was learnt"
-    early = STEPS // 2
-    assert one.losses[:early] == pytest.approx(other.losses[:early], rel=2e-3, abs=2e-4)
-    assert one.losses == pytest.approx(other.losses, rel=2e-2, abs=2e-3)
+    assert one.losses == pytest.approx(other.losses, rel=2e-3, abs=2e-4)
     assert one.predicted == other.predicted
 
 
