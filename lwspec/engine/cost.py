@@ -77,7 +77,7 @@ ASSUMED = {
 """By the unit of the budget, until `lwspec bench` has measured one: large products and copies of
 the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
 
-VERSION = 3
+VERSION = 4
 """Raised when what is counted or assumed changes: seconds modelled before say nothing of those
 after."""
 
@@ -125,7 +125,7 @@ def _of_outputs(
     if job.step == "data":
         return Work()
     if job.kind == "latency":
-        return _timing(job, facts)
+        return _timing(job, arms, facts)
     if job.kind == "prepare":
         return _sender(job, facts, outputs)
     arm = arms[job.step]
@@ -138,7 +138,8 @@ def _of_outputs(
     validation = sum((_scoring(p, arm, facts, VALIDATION_ROWS) for p in job.parts), Work())
     if not arm.epochs:
         return solving + validation + _reading(job, arm, facts)
-    return (training_work(job, arm, facts) + validation).times(len(outputs))
+    moments = Work(disk_bytes=8.0 * _weights(job, arm, facts))  # in the checkpoint at the end
+    return (training_work(job, arm, facts) + validation).times(len(outputs)) + moments
 
 
 def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
@@ -146,8 +147,7 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     rows = [_train_rows(part, facts) for part in job.parts]
     steps = ceil(sum(rows) / job.settings["train"]["batch_size"])
     share = facts.together.get(job.alike, 1)
-    stored = 8 * _weights(job, arm, facts)  # with a checkpoint of them and of two moments
-    work = Work(disk_bytes=2 * stored)
+    work = Work(disk_bytes=4.0 * _weights(job, arm, facts))
     for part, its in zip(job.parts, rows, strict=True):
         work += _step(part, arm, facts, share).times(steps * its / sum(rows))
     return work
@@ -274,19 +274,26 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
     )
 
 
-def _timing(job: Job, facts: Facts) -> Work:
-    """Every batch twice, with and without its parts, through each model that it runs."""
-    latency = job.settings["latency"]
-    written = latency["new_tokens"] + sum(
-        need["settings"].get("max_new_tokens", 0) for need in job.settings["needs"]
-    )
-    passes = 2 * (latency["repeats"] + latency["warmup"]) * (1 + written)
-    shapes = [facts.shapes[job.names[role]] for role in job.settings["models"]]
-    parameters, layers = sum(s.parameters for s in shapes), sum(s.layers for s in shapes)
+def _timing(job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts) -> Work:
+    """Every batch twice, with and without its parts: what the sender makes, and the answer."""
+    latency, arm = job.settings["latency"], arms[job.step]
+    passes = Work()
+    for need in job.settings["needs"]:
+        sender, asked = _sender_shape(job, facts), need["settings"]
+        depth = asked.get("layer", sender.layers) / sender.layers
+        passes += _passes(sender, latency["batch_size"], depth, asked.get("max_new_tokens", 0))
+    if arm.models:
+        reader = _reader(job, arm, facts)
+        passes += _passes(reader, latency["batch_size"], 1.0, latency["new_tokens"])
+    return passes.times(2 * (latency["repeats"] + latency["warmup"]))
+
+
+def _passes(shape: Shape, rows: int, depth: float, written: int) -> Work:
+    """Texts read up to a depth, and tokens written behind them, launched block by block."""
     return Work(
-        frozen_flop=2 * parameters * latency["batch_size"] * passes * TEXT_TOKENS / (1 + written),
-        moved_bytes=2 * parameters * passes,
-        blocks=layers * passes,
+        frozen_flop=2 * shape.parameters * rows * (TEXT_TOKENS * depth + written),
+        moved_bytes=2 * shape.parameters * (depth + written),
+        blocks=shape.layers * (depth + written),
     )
 
 

@@ -66,8 +66,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_once(path: Path) -> str:
+    """The same, read again only where the file has changed since this process last looked."""
+    return _sha256_at(path, path.stat().st_mtime_ns)
+
+
 @cache
-def _sha256_once(path: Path, mtime_ns: int) -> str:
+def _sha256_at(path: Path, mtime_ns: int) -> str:
     return sha256_of(path)
 
 
@@ -276,7 +281,7 @@ class JobFolder:
         path = self.path / f"attempt-{record['attempt']}" / name
         if name not in record["files"] or not path.exists():
             raise RunFolderError(f"the output {output!r} has no file {name!r}", where=str(path))
-        if _sha256_once(path, path.stat().st_mtime_ns) != record["files"][name]:
+        if sha256_once(path) != record["files"][name]:
             raise RunFolderError("the file has changed since it was recorded", where=str(path))
         return path
 

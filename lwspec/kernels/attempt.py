@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, sha256_of
+from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, sha256_once
 
 PROGRESS_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 120.0
+CHEAP_S = 1.0
+"""A checkpoint that is written faster is worth it after every epoch."""
+TIMES_ITS_COST = 20
+"""The least time between dear checkpoints, so that they take a twentieth of all at most."""
 
 
 class Stopped(Exception):
@@ -76,6 +81,7 @@ class Attempt:
     clock: Clock = field(default_factory=Clock)
     _last_progress: float = 0.0
     _last_checkpoint: float = field(default_factory=time.monotonic)
+    _checkpoint_took_s: float = 0.0
 
     @property
     def path(self) -> Path:
@@ -136,12 +142,22 @@ class Attempt:
         if reason is not None:
             raise reason
 
-    def checkpoint_due(self) -> bool:
-        """Whether enough time has passed since the last checkpoint."""
-        if time.monotonic() - self._last_checkpoint < CHECKPOINT_EVERY_S:
-            return False
+    def checkpoint_due(self, *, epoch_ends: bool = False) -> bool:
+        """Whether a checkpoint is worth what it takes, at the end of an epoch or within it."""
+        dear_s = TIMES_ITS_COST * self._checkpoint_took_s * self.side_by_side
+        if epoch_ends:
+            least_s = 0.0 if self._checkpoint_took_s < CHEAP_S else dear_s
+        else:
+            least_s = max(CHECKPOINT_EVERY_S, dear_s)
+        return time.monotonic() - self._last_checkpoint >= least_s
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[None]:
+        """Within, a checkpoint is written: how long that takes says when the next is due."""
+        began = time.monotonic()
+        yield
         self._last_checkpoint = time.monotonic()
-        return True
+        self._checkpoint_took_s = self._last_checkpoint - began
 
     def take(
         self,
@@ -152,7 +168,7 @@ class Attempt:
     ) -> None:
         """Offer a finished output: its files by hash, its numbers, and what else is to be known."""
         record = {
-            "files": {str(path.relative_to(self.path)): sha256_of(path) for path in files},
+            "files": {str(path.relative_to(self.path)): sha256_once(path) for path in files},
             "metrics": dict(metrics),
             "facts": dict(facts),
             "finished_at": time.time(),

@@ -2,7 +2,8 @@
 
     checkpoints/step-00000120/module.safetensors optimizer.safetensors state.json
 
-The folder is renamed into place once state.json, written last, holds the hashes of the others.
+At the end of an epoch module.safetensors is a hard link to the epoch's weights. The folder is
+renamed into place once state.json, written last, holds the hashes of the others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lwspec.engine.runfolder import JobFolder, sha256_of
+from lwspec.engine.runfolder import JobFolder, sha256_of, sha256_once
 from lwspec.errors import CheckpointError
 
 KEPT = 2
@@ -40,7 +41,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
     """Write tensors and return the file's hash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
-    return sha256_of(path)
+    return sha256_once(path)
 
 
 def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -56,15 +57,27 @@ def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    weights: Path | None = None,
 ) -> Path:
-    """Write a complete checkpoint below `folder` and drop all but the newest."""
+    """Write a complete checkpoint below `folder` and drop all but the newest.
+
+    `weights` is a file that holds the module as it is, where there is one already.
+    """
     place = folder / f"step-{progress.step:08d}"
     scratch = folder / f".step-{progress.step:08d}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
+    if weights is None:
+        module_sha256 = save_weights(scratch / "module.safetensors", module.state_dict())
+    else:
+        (scratch / "module.safetensors").hardlink_to(weights)
+        module_sha256 = sha256_once(weights)
     files = {
-        "module.safetensors": save_weights(scratch / "module.safetensors", module.state_dict()),
+        "module.safetensors": module_sha256,
         "optimizer.safetensors": save_weights(
             scratch / "optimizer.safetensors", _optimizer_tensors(optimizer)
         ),

@@ -1,8 +1,9 @@
 """The trainer: one loop for every arm that is trained over epochs.
 
-After each epoch it validates, stores the weights and offers the epoch as an output; from then on
+After each epoch it stores the weights, validates and offers the epoch as an output; from then on
 nothing can take it back. Checkpoints hold everything that the next step depends on, so a fit that
-was killed at any point ends with the same weights as one that was not. The receiver's pass is
+was killed at any point ends with the same weights as one that was not; they are written as often as
+a twentieth of the time allows, and after the last epoch. The receiver's pass is
 asked for, so that fits side by side can share it.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,13 +85,14 @@ class Trainer:
         return Progress()
 
     def _epoch(self, progress: Progress) -> Steps:
-        """Train to the end of an epoch, then store a checkpoint."""
+        """Train to the end of an epoch."""
         order = epoch_order(self.rows, self.seed, progress.epoch)
         size, total = self.settings["batch_size"], self.epochs * self.steps_per_epoch
         self._loss_sum.fill_(progress.loss_sum)
         for step in range(progress.step_in_epoch, self.steps_per_epoch):
             reason = self.attempt.why_stop()
             if reason is not None or self.attempt.checkpoint_due():
+                progress.loss_sum = float(self._loss_sum)
                 self._checkpoint(progress)
             if reason is not None:
                 raise reason
@@ -101,7 +104,7 @@ class Trainer:
             if progress.step % LOG_EVERY_STEPS == 0:
                 values = {"train_loss": float(loss)}
                 self.attempt.event("metric", step=progress.step, values=values)
-        self._checkpoint(progress)
+        progress.loss_sum = float(self._loss_sum)
 
     def step(self, indices: Sequence[int], step: int) -> Generator[Ask, Told, Tensor]:
         """One update from a batch; returns its answers' cross-entropy.
@@ -151,17 +154,23 @@ class Trainer:
         whole = self.settings["epochs"] * self.steps_per_epoch - warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, whole)))
 
-    def _checkpoint(self, progress: Progress) -> None:
-        progress.rows_at_once, progress.loss_sum = self.rows_at_once, float(self._loss_sum)
-        place = save_checkpoint(
-            self.attempt.path / "checkpoints", self.module, self.learner.optimizer, progress
-        )
+    def _checkpoint(self, progress: Progress, weights: Path | None = None) -> None:
+        progress.rows_at_once = self.rows_at_once
+        folder = self.attempt.path / "checkpoints"
+        with self.attempt.checkpoint():
+            place = save_checkpoint(folder, self.module, self.learner.optimizer, progress, weights)
         self.attempt.event("checkpoint", step=progress.step, where=place.name)
 
     def _finish_epoch(self, progress: Progress) -> None:
-        """Validate, store the weights, and offer the epoch, unless it was taken before."""
+        """Store weights and checkpoint, validate, and offer the epoch, unless it was taken."""
         output = f"epoch-{progress.epoch:03d}"
-        if output not in self.attempt.owed():
+        weights = self.attempt.path / "weights" / f"{output}.safetensors"
+        owed = output in self.attempt.owed()
+        if owed:
+            save_weights(weights, self.module.state_dict())
+        if progress.epoch == self.epochs or self.attempt.checkpoint_due(epoch_ends=True):
+            self._checkpoint(progress, weights if owed else None)
+        if not owed:
             return
         self.module.eval()
         scores = {
@@ -169,8 +178,6 @@ class Trainer:
             for task in self.tasks
         }
         self.module.train()
-        weights = self.attempt.path / "weights" / f"{output}.safetensors"
-        save_weights(weights, self.module.state_dict())
         self.attempt.take(
             output,
             [weights],
