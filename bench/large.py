@@ -10,8 +10,10 @@ sections of DOCUMENT where one is given.
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,8 +53,10 @@ from lwspec.kernels.data.stored import States, write_states
 from lwspec.kernels.measuring.score import score
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.sender import states_of
-from lwspec.kernels.setup import answers_of
+from lwspec.kernels.training.behind import copied
+from lwspec.kernels.training.checkpoint import save_weights
 from lwspec.kernels.training.receiver_pass import answer, gradients
+from lwspec.kernels.training.tasks import TrainingTask
 from lwspec.kernels.training.trainer import Trainer
 from lwspec.kernels.work import set_up_torch
 
@@ -93,7 +97,9 @@ def make_trainers(
         module = make_bridge(scale, receiver, torch.float32)
         setup = Setup(scale.bridge, TASK, receiver, states.width, module=module)
         attempt = cast("Any", NoAttempt(batch))
-        made.append(Trainer(attempt, ARM, setup, module, answers_of(setup), items, items))
+        made.append(
+            Trainer(attempt, ARM, setup, module, [TrainingTask("rows", setup, items, items)])
+        )
     return made
 
 
@@ -228,6 +234,10 @@ class Ours:
     receiver_weights: int
     bridge_weights: int
     peak_gb: float
+    copied_s: float
+    """Until an epoch's weights are copied, when training goes on."""
+    stored_s: float
+    """Until they are stored and hashed."""
 
 
 def time_plain(scale: Size, sender: Reader, receiver: Reader, rows: Sequence[Row]) -> float:
@@ -252,6 +262,7 @@ def time_ours(
     peak_gb = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
     tokens = padded.mask.shape[1]
     bridge = sum(p.numel() for p in trainers[0].learner.parameters)
+    copied_s, stored_s = time_storing(trainers[0])
     del trainers, some, first, padded
     others = []
     for latents, batch in OTHERS:
@@ -264,7 +275,21 @@ def time_ours(
     receiver.passes.drop()
     give_back()
     weights = linear_parameters(receiver)
-    return Ours(steps, [ms / 10 for ms in others], passes, tokens, weights, bridge, peak_gb)
+    other_ms = [ms / 10 for ms in others]
+    return Ours(steps, other_ms, passes, tokens, weights, bridge, peak_gb, copied_s, stored_s)
+
+
+def time_storing(trainer: Trainer) -> tuple[float, float]:
+    """The end of an epoch: seconds until its weights are copied, and until they are stored."""
+    copied_s, stored_s = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(3):
+            began = time.perf_counter()
+            weights = copied(trainer.module.state_dict())
+            copied_s.append(time.perf_counter() - began)
+            save_weights(Path(folder) / "weights.safetensors", weights)
+            stored_s.append(time.perf_counter() - began)
+    return statistics.median(copied_s), statistics.median(stored_s)
 
 
 def say_training(scale: Size, plain_ms: float, ours: Ours, rates: Rates, say: Say) -> None:
@@ -286,6 +311,10 @@ def say_training(scale: Size, plain_ms: float, ours: Ours, rates: Rates, say: Sa
         shape = f"{seeds * BATCH} rows of {ours.tokens} tokens"
         say(f"| {shape} | {ms:.1f} | {floor:.1f} | {floor / ms:.0%} |")
     say(f"\nPeak memory of ours {ours.peak_gb:.1f} GB.\n")
+    say("| the end of an epoch, a seed | s |")
+    say("|---|---|")
+    say(f"| weights copied, and training goes on | {ours.copied_s:.2f} |")
+    say(f"| weights stored and hashed, behind it | {ours.stored_s:.2f} |\n")
     say("| one seed, priced from M = 8, batch 16 | predicted, ms | measured, ms | |")
     say("|---|---|---|---|")
     learnt = ours.step_ms[0] / modelled_ms(scale.bridge.latents, BATCH, ours, rates)

@@ -35,7 +35,12 @@ from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.keys_values import keys_values
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.models.realign import realign
-from lwspec.kernels.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from lwspec.kernels.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    optimizer_tensors,
+    save_checkpoint,
+)
 from lwspec.kernels.training.learner import Learner
 from lwspec.kernels.training.loss import Counts
 from lwspec.kernels.training.receiver_pass import Ask, gradients
@@ -306,7 +311,12 @@ def test_what_is_drawn_comes_of_step_and_row_so_that_a_fit_goes_on_bit_by_bit(
     learn(Learner(arm, whole, TRAIN), arm, whole, 5)
     stopped = Learner(arm, first, TRAIN)
     learn(stopped, arm, first, 3)
-    place = save_checkpoint(tmp_path, first.module, stopped.optimizer, Progress(step=3))
+    place = save_checkpoint(
+        tmp_path,
+        first.module.state_dict(),
+        optimizer_tensors(stopped.optimizer),
+        Progress(step=3),
+    )
     torch.manual_seed(99)
     resumed = replace(first, module=arm.build(first))
     learner = Learner(arm, resumed, TRAIN)

@@ -1,6 +1,7 @@
 """Two hundred steps of training: the ways that make them cheap end where the plain way ends.
 
-On a GPU too, with `make test-gpu`.
+On a GPU too, with `make test-gpu`. The frozen models are in float64: in float32 the last bit of a
+sum, which differs between these ways, grows to a per cent of the loss in so many steps of AdamW.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def load(request: pytest.FixtureRequest, world: Path) -> Iterator[Load]:
 
     def load(family: str, *, compiled: bool = False) -> Reader:
         device = torch.device(request.param)
-        return Reader.load(world / "models" / family, "float32", None, device, compiled=compiled)
+        return Reader.load(world / "models" / family, "float64", None, device, compiled=compiled)
 
     yield load
     torch.use_deterministic_algorithms(deterministic)
@@ -137,7 +138,7 @@ def predict(trainer: Trainer) -> list[int]:
 
 def assert_alike(one: Trained, other: Trained) -> None:
     assert min(one.losses) < 0.8 * one.losses[0], "nothing was learnt"
-    assert one.losses == pytest.approx(other.losses, rel=2e-3, abs=2e-4)
+    assert one.losses == pytest.approx(other.losses, rel=1e-4)
     assert one.predicted == other.predicted
 
 

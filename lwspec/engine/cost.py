@@ -9,7 +9,7 @@ second, one after the other; what overlaps and what it does worse is learnt from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import ceil
 
 from lwspec.engine.arm import ArmDeclaration, Role
@@ -24,7 +24,7 @@ class Work:
     frozen_flop: float = 0.0
     """Of the frozen models, in their dtype."""
     trained_flop: float = 0.0
-    """Of what is trained, in float32."""
+    """Of what is trained, in float32; on a GPU in TF32."""
     moved_bytes: float = 0.0
     """Weights, gradients and optimiser states, as often as memory must hand them over."""
     blocks: float = 0.0
@@ -86,8 +86,6 @@ TEXT_TOKENS = 64
 CHARS_PER_TOKEN = 4
 DEFAULT_ROWS = 10_000
 VALIDATION_ROWS = 500
-JOINS_FIT = 0.1
-"""Of a start: an evaluation runs in the process of its fit."""
 ANSWER_TOKENS = 2
 """Of a label and the end token behind it."""
 
@@ -106,15 +104,15 @@ class Facts:
     unit: str
     together: Mapping[str, int]
     """How many fits share a receiver's pass, by what they have in common."""
+    starts: Mapping[str, float] = field(default_factory=dict)
+    """Job id to its part of a process's start; a whole one where it is not named."""
 
 
 def work_of(
     job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts, outputs: Sequence[str]
 ) -> Work:
     """What a job's outputs ask for."""
-    share = facts.together.get(job.alike, 1)
-    starts = JOINS_FIT if job.kind == "evaluate" and "fit" in job.inputs else 1 / share
-    return Work(starts=starts) + _of_outputs(job, arms, facts, outputs)
+    return Work(starts=facts.starts.get(job.id, 1.0)) + _of_outputs(job, arms, facts, outputs)
 
 
 def _of_outputs(
@@ -138,16 +136,17 @@ def _of_outputs(
     validation = sum((_scoring(p, arm, facts, VALIDATION_ROWS) for p in job.parts), Work())
     if not arm.epochs:
         return solving + validation + _reading(job, arm, facts)
-    moments = Work(disk_bytes=8.0 * _weights(job, arm, facts))  # in the checkpoint at the end
-    return (training_work(job, arm, facts) + validation).times(len(outputs)) + moments
+    # What else is stored is stored behind the training.
+    last = Work(disk_bytes=12.0 * _weights(job, arm, facts))  # weights and two moments
+    return (training_work(job, arm, facts) + validation).times(len(outputs)) + last
 
 
 def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
-    """An epoch: steps whose batches hold rows of each of the fit's tasks, and what is stored."""
+    """An epoch: steps whose batches hold rows of each of the fit's tasks."""
     rows = [_train_rows(part, facts) for part in job.parts]
     steps = ceil(sum(rows) / job.settings["train"]["batch_size"])
     share = facts.together.get(job.alike, 1)
-    work = Work(disk_bytes=4.0 * _weights(job, arm, facts))
+    work = Work()
     for part, its in zip(job.parts, rows, strict=True):
         work += _step(part, arm, facts, share).times(steps * its / sum(rows))
     return work

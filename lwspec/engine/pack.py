@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from lwspec.engine.job import Job, canonical
 
+JOINS_FIT = 0.1
+"""Of a start: what an evaluation adds to the process of its fit."""
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -75,6 +78,20 @@ def _group(job: Job, home: Mapping[str, str]) -> str:
 
 def _pack_id(group: Sequence[Job]) -> str:
     return hashlib.sha256(canonical([job.id for job in group]).encode()).hexdigest()[:16]
+
+
+def start_shares(packed: Sequence[Pack]) -> dict[str, float]:
+    """Each job's part of the start of its pack's process, in which models are loaded once.
+
+    Where the pack has fits they bear it, and evaluations join them for little.
+    """
+    shares = {}
+    for pack in packed:
+        fits = sum(job.kind == "fit" for job in pack.jobs)
+        for job in pack.jobs:
+            joins = fits and job.kind != "fit"
+            shares[job.id] = JOINS_FIT if joins else 1 / (fits or len(pack.jobs))
+    return shares
 
 
 def in_order(jobs: Mapping[str, Job], wanted: set[str]) -> list[Job]:

@@ -15,7 +15,7 @@ from lwspec.engine.job import Job, canonical
 from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.locate import Located
 from lwspec.engine.machines import Benched
-from lwspec.engine.pack import Pack, in_order, packs
+from lwspec.engine.pack import Pack, in_order, packs, start_shares
 from lwspec.engine.price import OUTGROWN, Price, above, price, price_key
 from lwspec.engine.records import Records
 from lwspec.engine.shapes import UNKNOWN, host_gb
@@ -234,7 +234,8 @@ def _facts(
     alike = Counter(job.alike for id, job in expansion.jobs.items() if job.shares and id in owed)
     most = loaded.spec.resources.side_by_side
     together = {key: min(count, most) for key, count in alike.items()}
-    return Facts(shapes, test, train, chars, loaded.spec.budget.gpu, together)
+    starts = start_shares(packs(in_order(expansion.jobs, set(owed)), most))
+    return Facts(shapes, test, train, chars, loaded.spec.budget.gpu, together, starts)
 
 
 def _rows(

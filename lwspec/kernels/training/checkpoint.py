@@ -58,29 +58,26 @@ def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 def save_checkpoint(
     folder: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, Tensor] | Path,
+    moments: Mapping[str, Tensor],
     progress: Progress,
-    weights: Path | None = None,
 ) -> Path:
     """Write a complete checkpoint below `folder` and drop all but the newest.
 
-    `weights` is a file that holds the module as it is, where there is one already.
+    `weights` are the module's, or a file that holds them; `moments` are the optimiser's tensors.
     """
     place = folder / f"step-{progress.step:08d}"
     scratch = folder / f".step-{progress.step:08d}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    if weights is None:
-        module_sha256 = save_weights(scratch / "module.safetensors", module.state_dict())
+    module = scratch / "module.safetensors"
+    if isinstance(weights, Path):
+        module.hardlink_to(weights)
     else:
-        (scratch / "module.safetensors").hardlink_to(weights)
-        module_sha256 = sha256_once(weights)
+        save_weights(module, weights)
     files = {
-        "module.safetensors": module_sha256,
-        "optimizer.safetensors": save_weights(
-            scratch / "optimizer.safetensors", _optimizer_tensors(optimizer)
-        ),
+        "module.safetensors": sha256_once(module),
+        "optimizer.safetensors": save_weights(scratch / "optimizer.safetensors", moments),
     }
     state = {"progress": asdict(progress), "files": files}
     (scratch / "state.json").write_text(json.dumps(state))
@@ -111,7 +108,8 @@ def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optim
     return progress
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser knows of each weight, by name."""
     return {
         f"{index}.{name}": torch.as_tensor(value)
         for index, values in optimizer.state_dict()["state"].items()

@@ -35,8 +35,8 @@ class Learner:
             fused=True,
             capturable=self.device.type == "cuda",
         )
-        frozen = setup.reader.embedding.weight.dtype
-        self._tf32 = setup.reader.compiled and frozen != torch.float32  # which it would not see
+        half = setup.reader.embedding.weight.itemsize < 4  # which would not see the difference
+        self._tf32 = setup.reader.compiled and half
         self._clip_norm: float = train["clip_norm"]
         own = bool(arm.declaration.own)  # whose modules run a whole model
         recorded = setup.reader.compiled and self.device.type == "cuda" and not own

@@ -10,8 +10,9 @@ asked for, so that fits side by side can share it.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from torch import Tensor, nn
 
 from lwspec.errors import CheckpointError
 from lwspec.kernels.arm import Arm, Setup
-from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.attempt import Attempt, Stopped
 from lwspec.kernels.measuring.score import score
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.setup import present_all
+from lwspec.kernels.training.behind import Behind, copied
 from lwspec.kernels.training.checkpoint import (
     Progress,
     complete_checkpoints,
     load_checkpoint,
+    optimizer_tensors,
     save_checkpoint,
     save_weights,
 )
@@ -66,11 +69,12 @@ class Trainer:
     def run(self) -> Steps:
         """Go on from the furthest readable checkpoint to the last epoch that is owed."""
         progress = self._resume()
-        while progress.epoch <= self.epochs:
-            if progress.step_in_epoch < self.steps_per_epoch:
-                yield from self._epoch(progress)
-            self._finish_epoch(progress)
-            progress = Progress(progress.epoch + 1, step=progress.step)
+        with Behind() as behind:
+            while progress.epoch <= self.epochs:
+                if progress.step_in_epoch < self.steps_per_epoch:
+                    yield from self._epoch(progress, behind)
+                self._finish_epoch(progress, behind)
+                progress = Progress(progress.epoch + 1, step=progress.step)
 
     def _resume(self) -> Progress:
         for place in complete_checkpoints(self.attempt.job_folder):
@@ -84,7 +88,7 @@ class Trainer:
             return progress
         return Progress()
 
-    def _epoch(self, progress: Progress) -> Steps:
+    def _epoch(self, progress: Progress, behind: Behind) -> Steps:
         """Train to the end of an epoch."""
         order = epoch_order(self.rows, self.seed, progress.epoch)
         size, total = self.settings["batch_size"], self.epochs * self.steps_per_epoch
@@ -93,7 +97,8 @@ class Trainer:
             reason = self.attempt.why_stop()
             if reason is not None or self.attempt.checkpoint_due():
                 progress.loss_sum = float(self._loss_sum)
-                self._checkpoint(progress)
+                behind.wait()
+                self._checkpoint(progress, behind)
             if reason is not None:
                 raise reason
             loss = yield from self.step(order[step * size : (step + 1) * size], progress.step)
@@ -154,41 +159,59 @@ class Trainer:
         whole = self.settings["epochs"] * self.steps_per_epoch - warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, whole)))
 
-    def _checkpoint(self, progress: Progress, weights: Path | None = None) -> None:
-        progress.rows_at_once = self.rows_at_once
-        folder = self.attempt.path / "checkpoints"
+    def _checkpoint(self, progress: Progress, behind: Behind, weights: Path | None = None) -> None:
+        """Copy what the next step depends on, to be stored behind the training.
+
+        `weights` is a file that will hold the module's by then.
+        """
         with self.attempt.checkpoint():
-            place = save_checkpoint(folder, self.module, self.learner.optimizer, progress, weights)
+            progress.rows_at_once = self.rows_at_once
+            module = weights or copied(self.module.state_dict())
+            moments = copied(optimizer_tensors(self.learner.optimizer))
+        behind.then(partial(self._store_checkpoint, module, moments, replace(progress)))
+
+    def _store_checkpoint(
+        self, module: Path | Mapping[str, Tensor], moments: Mapping[str, Tensor], progress: Progress
+    ) -> None:
+        place = save_checkpoint(self.attempt.path / "checkpoints", module, moments, progress)
         self.attempt.event("checkpoint", step=progress.step, where=place.name)
 
-    def _finish_epoch(self, progress: Progress) -> None:
+    def _finish_epoch(self, progress: Progress, behind: Behind) -> None:
         """Store weights and checkpoint, validate, and offer the epoch, unless it was taken."""
         output = f"epoch-{progress.epoch:03d}"
         weights = self.attempt.path / "weights" / f"{output}.safetensors"
+        behind.wait()  # so that one copy at a time is in memory
         owed = output in self.attempt.owed()
         if owed:
-            save_weights(weights, self.module.state_dict())
-        if progress.epoch == self.epochs or self.attempt.checkpoint_due(epoch_ends=True):
-            self._checkpoint(progress, weights if owed else None)
+            behind.then(partial(save_weights, weights, copied(self.module.state_dict())))
+        due = progress.epoch == self.epochs or self.attempt.checkpoint_due(epoch_ends=True)
+        if due:
+            self._checkpoint(progress, behind, weights if owed else None)
         if not owed:
             return
+        try:
+            metrics = self._validate()
+        except Stopped:
+            if not due:
+                self._checkpoint(progress, behind, weights)
+            raise
+        facts = {
+            "samples": self.rows,
+            "steps": progress.step,
+            "rows_at_once": self.rows_at_once,
+            "parameters": sum(parameter.numel() for parameter in self.learner.parameters),
+        }
+        metrics = {"train_loss": progress.loss_sum / self.steps_per_epoch, **metrics}
+        behind.then(partial(self.attempt.take, output, [weights], metrics, facts))
+
+    def _validate(self) -> Mapping[str, float | None]:
         self.module.eval()
         scores = {
             task.name: score(self.attempt, self.arm, task.setup, task.validation)
             for task in self.tasks
         }
         self.module.train()
-        self.attempt.take(
-            output,
-            [weights],
-            {"train_loss": progress.loss_sum / self.steps_per_epoch, **validated(scores)},
-            {
-                "samples": self.rows,
-                "steps": progress.step,
-                "rows_at_once": self.rows_at_once,
-                "parameters": sum(parameter.numel() for parameter in self.learner.parameters),
-            },
-        )
+        return validated(scores)
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
