@@ -18,6 +18,7 @@ from pyarrow import parquet
 from lwspec.cli import main
 from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
+from lwspec.engine.expand import Expansion
 from lwspec.engine.pack import in_order
 from lwspec.engine.runfolder import JobFolder
 from lwspec.engine.submit import LOCAL, write_jobs
@@ -143,3 +144,9 @@ def run_here(project: Project, only: str = "*") -> dict[str, JobFolder]:
 def ended(folder: JobFolder) -> dict[str, Any]:
     """How the newest attempt at a job ended."""
     return folder.attempts()[-1].ended() or {}
+
+
+def expansion(project: Project) -> Expansion:
+    """Cells and jobs of the spec."""
+    with contextlib.chdir(project.folder):
+        return open_session(project.spec, Path("results.db"), Path("runs")).plan.expansion
