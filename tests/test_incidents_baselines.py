@@ -56,7 +56,7 @@ def test_incident_08_a_tuned_baseline_states_whether_it_reads_the_text(
         project,
         tuned.format("tuned", "text = true")
         + tuned.format("blind", "text = false")
-        + '[[table]]\nname = "tuned"\nexperiments = ["tuned", "blind", "main"]',
+        + '[[table]]\nname = "tuned"\nexperiments = ["tuned", "blind"]',
     )
     lwspec(project, "report", "small.toml", "--paper", "paper")
     shown = (project.folder / "paper/tables/tuned.tex").read_text()
