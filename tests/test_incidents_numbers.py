@@ -62,7 +62,10 @@ def test_incident_02_a_number_typed_into_the_paper_is_named(copy_of_finished: Co
         "6: 12.45 is typed",
     ]
     assert "paper.tex:4: 82.3 is typed" in lwspec(project, "plan", "small.toml").out
-    assert "by hand: 2 numbers" in lwspec(project, "report", "small.toml", "--paper", "p").out
+    assert (
+        "by hand: no record stands behind 2 numbers"
+        in lwspec(project, "report", "small.toml", "--paper", "p").out
+    )
     template(project, MINIMAL % r"without the encoder \VAR{ABLATION_LATENT_ENCODING}")
     refused = lwspec(project, "report", "small.toml", "--paper", "paper", status=1)
     assert r"nothing fills \VAR{ABLATION_LATENT_ENCODING}" in refused.err

@@ -59,8 +59,8 @@ def _say_written(paper: Written, pdf: Path | None) -> None:
     for path in paper.paths:
         print(f"wrote {os.path.relpath(path)}")
     if paper.by_hand:
-        print(f"by hand: {len(paper.by_hand)} numbers or pictures of the paper come from no record")
-        print("  (lwspec plan lists them)")
+        print(f"by hand: no record stands behind {len(paper.by_hand)} numbers or pictures of the")
+        print("  paper's own: lwspec plan lists them")
     if paper.tex is None:
         print("no paper: the spec has no [paper] table")
     elif pdf is None:
