@@ -170,9 +170,7 @@ def test_incident_18_a_gold_is_the_rows_own_and_golds_that_are_all_one_are_refus
         adapt("gsm8k", {**row, "answer": "5"}, "row 0")
     said = ended(prepared["exemplar"])
     assert said["outcome"] == "bad data"
-    assert "all 24 rows of test have the target '12'" in said["message"] or (
-        "rows of train have the target '12'" in said["message"]
-    )
+    assert "rows of test have the target '12'" in said["message"]
 
 
 def test_incident_19_a_text_that_is_tested_is_never_trained_on(
