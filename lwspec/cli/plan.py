@@ -22,6 +22,8 @@ from lwspec.report.query import read_results
 
 WIDE = 150
 """Columns that the whole table takes; a narrower terminal gets its figures alone."""
+MOST_BY_HAND = 5
+"""Notes on what a paper shows that comes from no record; all are in the JSON."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -164,7 +166,10 @@ def _paper_notes(checked: Checked) -> list[tuple[str, str]]:
     notes += [("paper, forbidden", str(each)) for each in checked.forbidden]
     if checked.unused:
         notes.append(("paper, unused", f"shows nothing of {', '.join(checked.unused)}"))
-    return notes
+    shown = [str(each) for each in checked.by_hand[:MOST_BY_HAND]]
+    if len(checked.by_hand) > MOST_BY_HAND:
+        shown.append(f"and {len(checked.by_hand) - MOST_BY_HAND} more: lwspec plan --json")
+    return [*notes, *(("paper, by hand", each) for each in shown)]
 
 
 def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
@@ -241,6 +246,7 @@ def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
             "unfilled": [str(each) for each in checked.unfilled],
             "unused": list(checked.unused),
             "forbidden": [str(each) for each in checked.forbidden],
+            "by_hand": [str(each) for each in checked.by_hand],
         },
         "jobs": [
             {

@@ -58,6 +58,9 @@ def _say_written(paper: Written, pdf: Path | None) -> None:
     """What was written of the paper, or why there is no PDF."""
     for path in paper.paths:
         print(f"wrote {os.path.relpath(path)}")
+    if paper.by_hand:
+        print(f"by hand: no record stands behind {len(paper.by_hand)} numbers or pictures of the")
+        print("  paper's own: lwspec plan lists them")
     if paper.tex is None:
         print("no paper: the spec has no [paper] table")
     elif pdf is None:

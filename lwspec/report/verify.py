@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lwspec.engine.expand import Cell
 from lwspec.engine.fingerprint import Fingerprints
+from lwspec.engine.job import Kind
 from lwspec.engine.plan import Plan
 from lwspec.engine.runfolder import sha256_of
 from lwspec.errors import ReportError
 from lwspec.report.query import Output, Results, epoch_name, file_of
+
+EVIDENCE: Mapping[Kind, str] = {
+    "evaluate": "predictions/test.parquet",
+    "latency": "evaluation.json",
+}
+"""The file without which a measurement is a number and nothing more."""
 
 
 def verify(plan: Plan, results: Results, runs: Path) -> None:
@@ -24,7 +31,9 @@ def verify(plan: Plan, results: Results, runs: Path) -> None:
         output = results.evaluation(cell)
         if output is None:
             continue
-        label = plan.expansion.jobs[cell.evaluate].label
+        job = plan.expansion.jobs[cell.evaluate]
+        label = job.label
+        _check_named(output, EVIDENCE[job.kind], label, runs)
         for name, sha256 in output.files.items():
             _check(file_of(runs, output, name), sha256, sha256_of, label, [runs / output.job])
         for path, sha256 in _weights(cell, output, results, runs):
@@ -42,6 +51,16 @@ def _weights(
         epoch = epoch_name(checkpoint["epoch"])
         made = results.outputs[cell.fit][epoch]
         yield file_of(runs, made, f"weights/{epoch}.safetensors"), checkpoint["sha256"]
+
+
+def _check_named(output: Output, name: str, label: str, runs: Path) -> None:
+    """Raise ReportError for a record that names no evidence of its numbers."""
+    if name not in output.files:
+        raise ReportError(
+            f"the record of {label} names no {name}: nothing stands behind its numbers",
+            where=str(runs / output.job / "taken" / f"{output.name}.json"),
+            remedy=f"delete {runs / output.job}, then lwspec submit",
+        )
 
 
 def _check(

@@ -72,12 +72,7 @@ def prepare_rows(attempt: Attempt) -> None:
     for name, rows in splits.items():
         if not rows:
             raise DataError(f"the split {name!r} is empty")
-        if settings["kind"] == "classification" and len({row.label for row in rows}) == 1:
-            raise DataError(
-                f"all {len(rows)} rows of {name} have the label {rows[0].target!r}: nothing could "
-                "be told apart",
-                remedy="check `label` and `splits`; a split taken from sorted rows has one label",
-            )
+        _check_answers(name, rows, settings["kind"])
         path = attempt.path / "rows" / f"{name}.parquet"
         _write(path, rows)
         files.append(path)
@@ -85,6 +80,21 @@ def prepare_rows(attempt: Attempt) -> None:
         facts["rows"][name] = len(rows)
         facts["labels"][name] = [counts[index] for index in range(len(settings.get("labels", ())))]
     attempt.take("result", files, {f"{n}_rows": len(r) for n, r in splits.items()}, facts)
+
+
+def _check_answers(split: str, rows: Sequence[Row], kind: str) -> None:
+    """Raise DataError where every row asks for one and the same answer."""
+    if len({row.target for row in rows}) > 1 or (kind == "generation" and len(rows) == 1):
+        return
+    what, remedy = "target", "check `target`, and `data.adapter` where there is one"
+    if kind == "classification":
+        what = "label"
+        remedy = "check `label` and `splits`; a split taken from sorted rows has one label"
+    raise DataError(
+        f"all {len(rows)} rows of {split} have the {what} {rows[0].target!r}: nothing could be "
+        "told apart",
+        remedy=remedy,
+    )
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:

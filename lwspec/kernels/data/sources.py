@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
             loaded = load_dataset(data["loader"], data_files=files, cache_dir=str(scratch))
         else:
             loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
+        for name in sorted(wanted):
+            check_order(settings, loaded[name].features)
         return {name: loaded[name].to_list() for name in sorted(wanted)}
     except (DatasetsError, OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno == 28:
@@ -47,3 +50,19 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
         ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_order(settings: Mapping[str, Any], features: Mapping[str, Any]) -> None:
+    """Hold the order of a task's labels against the names that the data give to their indices.
+
+    Raises DataError where a label of the task is the data's name of another index.
+    """
+    theirs: Sequence[str] = getattr(features.get(settings.get("label", "")), "names", ())
+    indices = {name.lower(): index for index, name in enumerate(theirs)}
+    for index, label in enumerate(settings["labels"] if theirs else ()):
+        place = indices.get(label.lower(), index)
+        if place != index:
+            raise DataError(
+                f"the label {label!r} is number {index} of the task and number {place} of the data",
+                remedy=f"give `labels` in the order of the data: {', '.join(theirs)}",
+            )

@@ -10,6 +10,7 @@ from lwspec.engine.plan import Plan
 from lwspec.report.content import Content, make_content
 from lwspec.report.evidence import NO_EVIDENCE
 from lwspec.report.numbers import Numbers
+from lwspec.report.paper.by_hand import by_hand
 from lwspec.report.paper.contract import (
     NUMBERS,
     Complaint,
@@ -32,12 +33,14 @@ from lwspec.report.tables.latex import latex_table
 @dataclass(frozen=True)
 class Checked:
     """What a plan's paper asks for in vain, the experiments of which it shows nothing,
-    and the words that it must not use."""
+    the words that it must not use, and what it shows that no record will have made."""
 
     unfilled: tuple[Complaint, ...] = ()
     unused: tuple[str, ...] = ()
     forbidden: tuple[Complaint, ...] = ()
     """Words that the spec forbids; whether a claim bears its words out is known after the runs."""
+    by_hand: tuple[Complaint, ...] = ()
+    """What it shows that no record will have made."""
 
 
 def check_paper(plan: Plan, runs: Path) -> Checked:
@@ -56,7 +59,7 @@ def check_paper(plan: Plan, runs: Path) -> Checked:
     )
     forbidden = _forbidden(content, filled, paper.never)
     unshown = tuple(unused(plan, filled, layouts, named))
-    return Checked(tuple(complaints), unshown, tuple(forbidden))
+    return Checked(tuple(complaints), unshown, tuple(forbidden), tuple(by_hand(filled)))
 
 
 def _forbidden(content: Content, filled: Filled, never: Sequence[str]) -> list[Complaint]:

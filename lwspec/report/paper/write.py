@@ -12,6 +12,7 @@ from lwspec.errors import ReportError
 from lwspec.report.content import Content, FigureData
 from lwspec.report.figures.draw import draw, draw_missing
 from lwspec.report.markdown import results_md
+from lwspec.report.paper.by_hand import by_hand
 from lwspec.report.paper.contract import NUMBERS, Complaint, fill_known, said_by_spec, unsaid
 from lwspec.report.paper.macros import macros, numbers_tex, values
 from lwspec.report.paper.template import Filled
@@ -28,6 +29,8 @@ class Written:
 
     paths: tuple[Path, ...]
     tex: Path | None
+    by_hand: tuple[Complaint, ...] = ()
+    """What the paper shows that no record made."""
 
 
 def write_paper(content: Content, folder: Path) -> Written:
@@ -55,7 +58,7 @@ def write_paper(content: Content, folder: Path) -> Written:
         return Written(tuple([*(folder / path for path in texts), *drawn]), None)
     copied = [_copy(source, folder / path) for path, source in filled.beside.items()]
     written = [*(folder / path for path in texts), *drawn, *copied]
-    return Written(tuple(written), folder / filled.parts[0].path)
+    return Written(tuple(written), folder / filled.parts[0].path, tuple(by_hand(filled)))
 
 
 def _tables(content: Content) -> dict[str, str]:

@@ -51,6 +51,7 @@ def caption(data: TableData, plan: Plan) -> str:
     notes += _epoch_notes(data, plan)
     notes += _precision_notes(present, plan)
     notes += _control_notes(present)
+    notes += _unread_notes(present, plan)
     notes += _unequal_notes(data, plan)
     notes += _deviation_notes(present, plan)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
@@ -255,6 +256,17 @@ def _control_notes(present: Sequence[Entry]) -> list[str]:
     points = [entry.group.cells[0].point for entry in present]
     names = dict.fromkeys(point[CONTROL] for point in points if CONTROL in point)
     return [f"{CONTROL}={name}: {CONTROLS[name].says}." for name in names]
+
+
+def _unread_notes(present: Sequence[Entry], plan: Plan) -> list[str]:
+    """Which arms could have read the text, and were set not to."""
+    blind = {
+        f"{entry.group.row} in {entry.group.experiment}": None
+        for entry in present
+        for job in [plan.expansion.jobs[entry.group.cells[0].evaluate]]
+        if job.settings["arm_settings"].get("text") is False
+    }
+    return [f"Without the text: {', '.join(blind)}."] if blind else []
 
 
 def _test_notes(data: TableData) -> list[str]:
