@@ -11,7 +11,7 @@ from typing import Any
 
 from lwspec.engine import cost
 from lwspec.engine.child import KERNELS
-from lwspec.engine.evidence import source_files
+from lwspec.engine.evidence import code_digest, source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
@@ -26,8 +26,18 @@ def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
     return [sys.executable, "-m", KERNELS, *folders]
 
 
-def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executor: str) -> None:
-    """Write job.json for every job that will run: what grants it its allowance."""
+def write_jobs(
+    plan: Plan,
+    runs: Runs,
+    allowance_s: Mapping[str, float],
+    executor: str,
+    *,
+    any_code: bool = False,
+) -> None:
+    """Write job.json for every job that will run: what grants it its allowance.
+
+    A job refuses to run other code than this process's, but for `any_code`.
+    """
     for job in plan.expansion.jobs.values():
         if job.id not in allowance_s:
             continue
@@ -37,6 +47,7 @@ def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executo
             "allowance_s": allowance_s[job.id],
             "granted_at": time.time(),
             "executor": executor,
+            "code": None if any_code else code_digest(),
             "modelled_s": plan.modelled_s[job.id],
             "cost_version": cost.VERSION,
             "command": shlex.join(command_of(runs, [job])),
