@@ -70,7 +70,7 @@ def _say_written(paper: Written, pdf: Path | None) -> None:
 def read_content(session: Session) -> Content:
     """Everything that the report shows. Raises ReportError for a file that has changed."""
     results = read_results(session.store)
-    evidence = read_evidence(session.store, session.plan)
+    evidence = read_evidence(session.store, session.plan, session.runs.path)
     verify(session.plan, results, evidence, session.runs.path)
     numbers = Numbers(session.plan, results, session.runs.path)
     content = make_content(session.plan, numbers, evidence)

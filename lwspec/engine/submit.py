@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from lwspec.engine.evidence import code_digest, source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
-from lwspec.engine.runfolder import Runs, read_json, write_json
+from lwspec.engine.runfolder import Runs, read_json, sha256_of, write_json
 
 LOCAL, SLURM = "local", "slurm"
 
@@ -36,7 +38,8 @@ def write_jobs(
 ) -> None:
     """Write job.json for every job that will run: what grants it its allowance.
 
-    A job refuses to run other code than this process's, but for `any_code`.
+    A job refuses to run other code than this process's, but for `any_code`; an arm of the user's
+    own is kept as it is now.
     """
     for job in plan.expansion.jobs.values():
         if job.id not in allowance_s:
@@ -46,6 +49,7 @@ def write_jobs(
             "spec": plan.loaded.spec.name,
             "allowance_s": allowance_s[job.id],
             "granted_at": time.time(),
+            "places": job.places if any_code else _with_arm_kept(job, runs),
             "executor": executor,
             "code": None if any_code else code_digest(),
             "modelled_s": plan.modelled_s[job.id],
@@ -53,6 +57,20 @@ def write_jobs(
             "command": shlex.join(command_of(runs, [job])),
         }
         write_json(runs.folder(job.id).path / "job.json", record)
+
+
+def _with_arm_kept(job: Job, runs: Runs) -> Mapping[str, str]:
+    """A job's places, where an arm of the user's own is a copy that nobody edits."""
+    if "arm" not in job.places:
+        return job.places
+    file, sha256 = Path(job.places["arm"]), job.settings["arm_sha256"]
+    kept = runs.path.resolve() / "arms" / sha256[:16] / file.name
+    if not kept.exists() or sha256_of(kept) != sha256:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_name(f".{kept.name}.{os.getpid()}")
+        shutil.copyfile(file, scratch)
+        scratch.replace(kept)
+    return {**job.places, "arm": str(kept)}
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
