@@ -15,7 +15,6 @@ from lwspec.engine import store as db
 from lwspec.engine.plan import Plan
 from lwspec.engine.store import Store
 
-
 CODE_DIFF = "code.diff"
 
 

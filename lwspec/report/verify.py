@@ -109,7 +109,8 @@ def _attempt(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
     except RunFolderError as error:
         raise _unreliable(label, error, folder.path.parent) from None
     if row["ended_at"] is None:
-        _compare_cost(label, row, folder)
+        if ended is None:
+            _compare_cost(label, row, folder)
         return
     if ended is None:
         raise _damaged(label, "is gone", folder.path / "exit.json", [folder.path.parent])
@@ -129,7 +130,7 @@ EVIDENCE = ("host", "hardware", "git_sha", "dirty", "command")
 
 
 def _compare_cost(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
-    """Of an attempt without an end: what it had cost when it was last heard of."""
+    """What an attempt without an end had cost when it was last heard of."""
     events = folder.path / "events.jsonl"
     if events.exists() and events.stat().st_size == row["events_read"]:
         _compare(f"device_s of {label}", row["device_s"], folder.device_s(), events)
