@@ -175,7 +175,7 @@ def test_commit_and_kept_changes_give_the_code_again(checkout: Path, tmp_path: P
     git(tmp_path, "clone", "-q", str(checkout.parent), str(again))
     git(again, "checkout", "-q", state["git_sha"])
     (tmp_path / "code.diff").write_bytes(state["diff"].encode(errors="surrogateescape"))
-    git(again / "src", "apply", str(tmp_path / "code.diff"))
+    git(again, "apply", str(tmp_path / "code.diff"))
     of = evidence.digest_of
     assert of(again / "src" / "lwspec") == of(checkout / "lwspec")
 

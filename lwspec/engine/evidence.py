@@ -85,25 +85,27 @@ def check_code(submitted: str | None) -> None:
 def git_state(folder: Path) -> dict[str, Any]:
     """Commit of the checkout that holds lwspec in `folder`, and uncommitted changes to its code.
 
-    The changes are a patch that `git apply` takes in that folder. Where lwspec is installed and not
-    tracked, the commit is None: then version and source hashes are the evidence. A snapshot says
-    what it is a copy of.
+    The changes are a patch for `git apply` at the top of the checkout. Where lwspec is installed
+    and not tracked, the commit is None: then version and source hashes are the evidence. A snapshot
+    says what it is a copy of.
     """
     snapshot = folder / "code.json"
     if snapshot.exists():
         taken: dict[str, Any] = json.loads(snapshot.read_text(encoding="utf-8"))
         return {key: taken[key] for key in ("git_sha", "dirty", "diff")}
-    sha = _git(folder, "rev-parse", "HEAD")
+    nothing = {"git_sha": None, "dirty": None, "diff": ""}
+    told = _git(folder, "rev-parse", "HEAD", "--show-toplevel", "--show-prefix")
     tracked = _git(folder, "ls-files", "--error-unmatch", "lwspec/__init__.py")
-    if sha is None or tracked is None:
-        return {"git_sha": None, "dirty": None, "diff": ""}
-    diff = _git(folder, *_DIFF, "--relative", "HEAD", "--", "lwspec")
-    new = _git(folder, "ls-files", "-z", "--others", "--", "lwspec/*.py")
+    if told is None or tracked is None:
+        return nothing
+    sha, top, prefix = told.split("\n")[:3]
+    diff = _git(Path(top), *_DIFF, "HEAD", "--", f"{prefix}lwspec")
+    new = _git(Path(top), "ls-files", "-z", "--others", "--", f"{prefix}lwspec/*.py")
     if diff is None or new is None:  # a commit without its changes would be another's code
-        return {"git_sha": None, "dirty": None, "diff": ""}
+        return nothing
     for name in filter(None, new.split("\0")):  # ignored files too: Python imports them
-        diff += _git(folder, *_DIFF, "--no-index", "--", os.devnull, name, differs=True) or ""
-    return {"git_sha": sha.strip(), "dirty": bool(diff), "diff": diff}
+        diff += _git(Path(top), *_DIFF, "--no-index", "--", os.devnull, name, differs=True) or ""
+    return {"git_sha": sha, "dirty": bool(diff), "diff": diff}
 
 
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")
