@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -28,7 +26,8 @@ from lwspec.engine.runfolder import (
     write_record,
 )
 from lwspec.engine.snapshot import take_snapshot
-from lwspec.errors import CodeError
+from lwspec.errors import CodeError, ReportError
+from lwspec.kernels.going import SAID
 from lwspec.report.evidence import Evidence, attempt_lines, moved_behind
 from lwspec.report.markdown import results_md
 from lwspec.report.page.view import make_view
@@ -49,7 +48,7 @@ def run_again(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_job_refuses_code_that_was_not_submitted(copy_of_finished: Copy) -> None:
-    folder = job_of(copy_of_finished(), "prepare", "colour")
+    folder = job_of(copy_of_finished(), "prepare", "data colour")
     assert read_json(folder / "job.json")["code"] == evidence.code_digest()
     ended = run_again(folder, code="0" * 16)
     assert ended["outcome"] == "other code"
@@ -59,7 +58,7 @@ def test_a_job_refuses_code_that_was_not_submitted(copy_of_finished: Copy) -> No
 
 
 def test_code_that_a_person_asked_for_runs_and_is_told_apart(copy_of_finished: Copy) -> None:
-    folder = job_of(copy_of_finished(), "prepare", "colour")
+    folder = job_of(copy_of_finished(), "prepare", "data colour")
     assert run_again(folder, code=None)["outcome"] == "finished"
     told = {
         number: read_json(folder / f"attempt-{number}" / "started.json")["evidence"]
@@ -71,8 +70,8 @@ def test_code_that_a_person_asked_for_runs_and_is_told_apart(copy_of_finished: C
         for number in (1, 2)
     ]
     named, asked_for = (dict(attempt_lines(row))["code"] for row in rows)
-    assert named == evidence.code_digest()
-    assert asked_for == f"{named}, as it was when the job started (--no-snapshot)"
+    assert named == told[1]["code"]
+    assert asked_for == f"{told[2]['code']}, as it was when the job started (--no-snapshot)"
 
 
 def test_a_job_refuses_settings_that_were_edited(copy_of_finished: Copy) -> None:
@@ -210,7 +209,7 @@ def test_data_changed_between_plan_and_run_are_refused(
     copy_of_finished: Copy, tmp_path: Path
 ) -> None:
     project = copy_of_finished()
-    job = job_of(project, "prepare", "colour")
+    job = job_of(project, "prepare", "data colour")
     places = read_json(job / "job.json")["places"]
     mine = tmp_path / "test.jsonl"
     mine.write_text(Path(places["test"]).read_text().replace('"label": 0', '"label": 1', 1))
@@ -250,9 +249,10 @@ def as_recorded(attempt: Path, **told: Any) -> None:
     started = read_json(attempt / "started.json")
     write_json(attempt / "started.json", {**started, "evidence": {**started["evidence"], **told}})
     ended = read_json(attempt / "exit.json")
-    ended["files"]["started.json"] = sha256_of(attempt / "started.json")
+    said = [attempt / name for name in SAID if (attempt / name).exists()]
+    files = {path.name: sha256_of(path) for path in said}
     del ended["checksum"]
-    write_record(attempt / "exit.json", ended)
+    write_record(attempt / "exit.json", {**ended, "files": files})
 
 
 def captions(project: Project) -> tuple[str, str, str]:
@@ -271,7 +271,7 @@ def test_every_table_says_which_code_cannot_be_had_again(copy_of_finished: Copy)
     for text in captions(project):
         assert "cannot be had again" not in text
     fit = job_of(project, "fit", "bridge colour s1") / "attempt-1"
-    rows = job_of(project, "prepare", "colour") / "attempt-1"
+    rows = job_of(project, "prepare", "data colour") / "attempt-1"
     as_recorded(fit, dirty=True)
     as_recorded(rows, git_sha=None, dirty=None)
     for text in captions(project):
@@ -281,23 +281,18 @@ def test_every_table_says_which_code_cannot_be_had_again(copy_of_finished: Copy)
             "1 run with uncommitted changes that were not kept."
         ) in text
     (fit / "code.diff").write_text("the changes")
+    as_recorded(fit)
     as_recorded(rows, git_sha="a" * 40, dirty=False)
     for text in captions(project):
         assert "cannot be had again" not in text
 
 
 def test_changed_changes_are_noticed(copy_of_finished: Copy) -> None:
-    from lwspec.errors import ReportError
-
     project = copy_of_finished()
     attempt = job_of(project, *BRIDGE) / "attempt-1"
     (attempt / "code.diff").write_text("the changes")
-    ended = json.loads((attempt / "exit.json").read_text())
-    ended["files"]["code.diff"] = sha256_of(attempt / "code.diff")
-    del ended["checksum"]
-    write_record(attempt / "exit.json", ended)
+    as_recorded(attempt)
     read(project)
     (attempt / "code.diff").write_text("other changes")
     with pytest.raises(ReportError, match="has changed since it was recorded"):
         read(project)
-    assert os.path.exists(attempt / "code.diff")

@@ -108,9 +108,7 @@ def _attempt(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
         started, ended = folder.started(), folder.ended()
     except RunFolderError as error:
         raise _unreliable(label, error, folder.path.parent) from None
-    if row["ended_at"] is None:
-        if ended is None:
-            _compare_cost(label, row, folder)
+    if row["ended_at"] is None:  # read anew by each command, until it has ended
         return
     if ended is None:
         raise _damaged(label, "is gone", folder.path / "exit.json", [folder.path.parent])
@@ -127,13 +125,6 @@ def _attempt(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
 
 ENDED = ("outcome", "message", "wall_s", "device_s", "peak_bytes")
 EVIDENCE = ("host", "hardware", "git_sha", "dirty", "command")
-
-
-def _compare_cost(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
-    """What an attempt without an end had cost when it was last heard of."""
-    events = folder.path / "events.jsonl"
-    if events.exists() and events.stat().st_size == row["events_read"]:
-        _compare(f"device_s of {label}", row["device_s"], folder.device_s(), events)
 
 
 def _compare(what: str, stored: Any, recorded: Any, path: Path) -> None:
