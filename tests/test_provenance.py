@@ -233,6 +233,15 @@ def test_a_hub_that_moved_is_noted(project: Project) -> None:
     assert moved_behind(jobs[:1], plan, said) == {}
 
 
+def test_the_plan_says_what_a_hub_may_change(project: Project) -> None:
+    project.change('path = "models/mistral"', 'path = "org/moving"')
+    project.change('path = "models/llama"', f'path = "org/fixed"\nrevision = "{"a1" * 20}"')
+    said = project.run("plan", "small.toml").stdout
+    (line,) = (line for line in said.splitlines() if line.startswith("not pinned"))
+    assert "org/moving: a hub may change them" in line
+    assert "org/fixed" not in line
+
+
 def test_the_commit_of_a_hub_set_is_read_from_its_files() -> None:
     from lwspec.kernels.data.sources import commit_of
 

@@ -28,6 +28,10 @@ from lwspec.report.query import Output, Results, epoch_name, file_of
 MADE_ANEW = ("states", "pooled")
 """Steps whose outputs can be of any size, and stand behind no number by themselves: who reads them
 checks them."""
+ENDED = ("outcome", "message", "wall_s", "device_s", "peak_bytes")
+"""What the store holds of an attempt's end."""
+EVIDENCE = ("host", "hardware", "git_sha", "dirty", "command")
+"""And, beside the whole of it, of what it said when it started."""
 
 
 def verify(plan: Plan, results: Results, evidence: Evidence, runs: Path) -> None:
@@ -121,10 +125,6 @@ def _attempt(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
     for key in (*ENDED, *EVIDENCE, "evidence"):
         path = folder.path / ("exit.json" if key in ENDED else "started.json")
         _compare(f"{key} of {label}", row[key], said.get(key), path)
-
-
-ENDED = ("outcome", "message", "wall_s", "device_s", "peak_bytes")
-EVIDENCE = ("host", "hardware", "git_sha", "dirty", "command")
 
 
 def _compare(what: str, stored: Any, recorded: Any, path: Path) -> None:
