@@ -234,6 +234,7 @@ def test_a_hub_that_moved_is_noted(project: Project) -> None:
 
 
 def test_the_plan_says_what_a_hub_may_change(project: Project) -> None:
+    project.change("gpu_hours = 2.0", "gpu_hours = 99.0")
     project.change('path = "models/mistral"', 'path = "org/moving"')
     project.change('path = "models/llama"', f'path = "org/fixed"\nrevision = "{"a1" * 20}"')
     said = project.run("plan", "small.toml").stdout
