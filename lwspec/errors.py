@@ -8,6 +8,7 @@
     │   └── BusyError        SLURM may take the same later             exit 2
     ├── StoreError           results.db cannot be read or written      exit 2
     ├── RunFolderError       a run folder holds something unreadable   exit 1
+    ├── CodeError            a job's code is not what was submitted    job fails, "other code"
     ├── DataError            rows that a task cannot use               job fails, "bad data"
     ├── ModelError           a model or tokenizer a job cannot use     job fails, "bad model"
     ├── NetworkError         a server that a job cannot reach          job fails, tried again
@@ -97,6 +98,13 @@ class RunFolderError(LwspecError):
 
     exit_status = 1
     failure_class = "run folder"
+
+
+class CodeError(LwspecError):
+    """A job would run other code than the one that was submitted."""
+
+    exit_status = 1
+    failure_class = "other code"
 
 
 class DataError(LwspecError):

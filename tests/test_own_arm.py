@@ -64,19 +64,24 @@ def test_a_changed_file_is_another_arm(own: Project) -> None:
     assert len(jobs(own) - before) == 1
 
 
-def test_a_job_runs_only_the_file_that_was_planned(own: Project) -> None:
+def test_a_job_runs_the_file_as_it_was_submitted_and_no_other(own: Project) -> None:
+    """Edits of the person's file change nothing; one of the copy that jobs run is refused."""
     own.run("submit", "small.toml")
-    (own.spec.parent / "last_words.py").write_text(EXAMPLE + "# another\n")
-    for job in own.runs.glob("evaluate-*"):
+    (own.spec.parent / "last_words.py").write_text("raise SystemExit('edited')\n")
+    (kept,) = own.runs.glob("arms/*/last_words.py")
+    for path in own.runs.glob("evaluate-*/job.json"):
+        if json.loads(path.read_text())["settings"]["arm"] == "last_words":
+            job = path.parent
+    for number, edit, status in ((2, "", 0), (3, "# another\n", 1)):
+        kept.write_text(kept.read_text() + edit)
         shutil.rmtree(job / "taken")
         done = subprocess.run(
             [sys.executable, "-m", "lwspec.kernels.run", str(job)],
             cwd=own.folder, env=ENVIRONMENT, check=False,
         )  # fmt: skip
-        arm = json.loads((job / "job.json").read_text())["settings"]["arm"]
-        assert done.returncode == (1 if arm == "last_words" else 0)
-        said = (job / "attempt-2" / "exit.json").read_text()
-        assert ("has changed since it was planned" in said) == (arm == "last_words")
+        assert done.returncode == status
+        said = (job / f"attempt-{number}" / "exit.json").read_text()
+        assert ("has changed since it was planned" in said) == bool(edit)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def tables(project: Project, numbers: type[Numbers] = Drawn) -> Any:
         for job in plan.expansion.jobs.values()
     }
     made = make_content(plan, numbers(plan, Results(outputs), project.runs), evidence(plan))
-    return made, markdown_table(made.tables[0], caption(made.tables[0], plan))
+    return made, markdown_table(made.tables[0], caption(made.tables[0], plan, made.evidence))
 
 
 def test_a_table_shows_the_gap(project: Project) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from lwspec.cli.session import Session, open_session
 from lwspec.engine.evidence import PACKAGE, git_state
+from lwspec.engine.job import unpinned
 from lwspec.engine.plan import Change, Plan, Row, compare
 from lwspec.report.detectable import detectable
 from lwspec.report.paper.check import Checked, check_paper
@@ -185,6 +186,9 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
         files = sorted({file for changed in stale.values() for file in changed})
         shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
         notes.append(("stale", f"{len(stale)} done jobs ran code that has changed since ({shown})"))
+    if moving := unpinned(plan.expansion.jobs.values()):
+        text = f"{', '.join(moving)}: a hub may change them; set `revision` to a commit"
+        notes.append(("not pinned", text))
     if any("modelled" in row.sources for row in plan.rows):
         notes.append(("modelled prices", _rates(plan)))
     before = session.memory.shown(plan.loaded.spec.name)

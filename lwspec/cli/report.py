@@ -73,8 +73,9 @@ def _say_written(paper: Written, pdf: Path | None) -> None:
 def read_content(session: Session) -> Content:
     """Everything that the report shows. Raises ReportError for a file that has changed."""
     results = read_results(session.store)
-    verify(session.plan, results, session.runs.path)
+    evidence = read_evidence(session.store, session.plan, session.runs.path)
+    verify(session.plan, results, evidence, session.runs.path)
     numbers = Numbers(session.plan, results, session.runs.path)
-    content = make_content(session.plan, numbers, read_evidence(session.store, session.plan))
+    content = make_content(session.plan, numbers, evidence)
     numbers.save()
     return content

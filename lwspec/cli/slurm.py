@@ -55,7 +55,9 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
         if wanted:
             allowance_s = session.plan.shared_allowances_s(wanted)
             made = _arrays(session, target, allowance_s, _unsaved_s(session.plan, wanted))
-            write_jobs(session.plan, session.runs, allowance_s, SLURM)
+            write_jobs(
+                session.plan, session.runs, allowance_s, SLURM, any_code=not options.snapshot
+            )
             session.memory.remember_submitted(session.plan)
             try:
                 _send(session, target, made)

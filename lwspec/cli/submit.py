@@ -48,10 +48,11 @@ def submit(options: argparse.Namespace, agree: Callable[[Session], set[str]]) ->
         return 0
     with only_one(options.runs):  # from here on nobody else starts jobs
         session = open_session(options.spec, options.db, options.runs, quiet=True)
-        return _run_here(session, wanted & set(session.plan.to_run) - set(session.plan.in_hand))
+        wanted = wanted & set(session.plan.to_run) - set(session.plan.in_hand)
+        return _run_here(session, wanted, any_code=not options.snapshot)
 
 
-def _run_here(session: Session, wanted: set[str]) -> int:
+def _run_here(session: Session, wanted: set[str], *, any_code: bool) -> int:
     """Run jobs on this machine."""
     plan = session.plan
     todo = packs(in_order(plan.expansion.jobs, wanted), plan.loaded.spec.resources.side_by_side)
@@ -61,7 +62,7 @@ def _run_here(session: Session, wanted: set[str]) -> int:
     executor.check_fits()
     executor.wait_for_orphans()
     allowance_s = {job: plan.allowance_s(job) for job in wanted}
-    write_jobs(plan, session.runs, allowance_s, LOCAL)
+    write_jobs(plan, session.runs, allowance_s, LOCAL, any_code=any_code)
     session.memory.remember_submitted(plan)
     _run(session, executor)
     status = summary(session, wanted)

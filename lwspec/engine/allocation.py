@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lwspec.engine.evidence import PACKAGE
+from lwspec.engine.evidence import check_code
 from lwspec.engine.job import Job
 from lwspec.engine.local import LocalExecutor, Slots, Tick, gpu_ids
 from lwspec.engine.pack import Pack
@@ -27,8 +27,7 @@ from lwspec.engine.runfolder import JobFolder, Runs, read_json, write_json
 from lwspec.engine.slurm.life import BEAT_S, REQUEUED
 from lwspec.engine.slurm.queue import squeue, this_user
 from lwspec.engine.slurm.submission import Submission
-from lwspec.engine.snapshot import digest
-from lwspec.errors import LwspecError, RunFolderError
+from lwspec.errors import LwspecError
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 """SLURM's warning before the end of the time or a preemption, and its word to end now."""
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     stem = _start(submission, element)
     outcome = "failed"
     try:
-        _check_code(intent["code"])
+        check_code(intent["code"])
         outcome = _run(submission, intent, element, submission / f"{stem}.beat")
     finally:
         write_json(submission / f"{stem}.ended.json", {"outcome": outcome, "ended_at": time.time()})
@@ -67,16 +66,6 @@ def _start(submission: Path, element: int) -> str:
         slurm = {key: value for key, value in os.environ.items() if key.startswith("SLURM_")}
         write_json(path, {"host": socket.gethostname(), "process": this_process(), "slurm": slurm})
         return stem
-
-
-def _check_code(submitted: str | None) -> None:
-    """Raise RunFolderError where other code than the snapshot was imported."""
-    if submitted is not None and digest(PACKAGE) != submitted:
-        raise RunFolderError(
-            "this is not the code that was submitted",
-            where=str(PACKAGE),
-            remedy="submit again, or submit --no-snapshot to run the code as it is when jobs start",
-        )
 
 
 def _run(path: Path, intent: Mapping[str, Any], element: int, beat: Path) -> str:

@@ -7,11 +7,10 @@ hold GPUs start an interpreter of their own.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
-import runpy
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
@@ -40,15 +39,14 @@ def start_child(
 
 
 def _run(folders: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """In the child: become what the same command typed by hand would be."""
+    """In the child: do what the same command typed by hand would do."""
     _end_with_parent()
     os.setsid()  # Ctrl-C is for the command line, which asks its children to stop
     os.environ.update(environment)
     with log.open("ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    sys.argv = [KERNELS, *folders]
-    runpy.run_module(KERNELS, run_name="__main__", alter_sys=True)
+    raise SystemExit(importlib.import_module(KERNELS).main(folders))
 
 
 def _end_with_parent() -> None:

@@ -15,8 +15,11 @@ from typing import Any
 
 import lwspec
 from lwspec import __version__
+from lwspec.errors import CodeError
 
 PACKAGE = Path(lwspec.__file__).parent
+NOT_OF_JOBS = ("cli", "report")
+"""Folders of the package that no job imports."""
 RECORDED_PACKAGES = (
     "torch",
     "transformers",
@@ -52,37 +55,78 @@ def relevant_sources(step: str, files: dict[str, str]) -> dict[str, str]:
     return {name: sha for name, sha in files.items() if name in own or not name.startswith(others)}
 
 
+def digest_of(package: Path) -> str:
+    """Names the code of a package's folder that jobs import."""
+    whole = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        name = file.relative_to(package)
+        if name.parts[0] not in NOT_OF_JOBS:
+            whole.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+    return whole.hexdigest()[:16]
+
+
+@cache
+def code_digest() -> str:
+    """Names the code of this process, as it was when this was first asked."""
+    return digest_of(PACKAGE)
+
+
+def check_code(submitted: str | None) -> None:
+    """Raise CodeError where this process runs other code; None lets any run, and is recorded."""
+    if submitted is not None and code_digest() != submitted:
+        raise CodeError(
+            "this is not the code that was submitted",
+            where=str(PACKAGE),
+            remedy="submit again, or submit --no-snapshot to run the code as it is when jobs start",
+        )
+
+
 @cache
 def git_state(folder: Path) -> dict[str, Any]:
     """Commit of the checkout that holds lwspec in `folder`, and uncommitted changes to its code.
 
-    Where lwspec is installed and not tracked, the commit is None: then version and source hashes
-    are the evidence. A snapshot says what it is a copy of.
+    The changes are a patch for `git apply` at the top of the checkout. Where lwspec is installed
+    and not tracked, the commit is None: then version and source hashes are the evidence. A snapshot
+    says what it is a copy of.
     """
     snapshot = folder / "code.json"
     if snapshot.exists():
         taken: dict[str, Any] = json.loads(snapshot.read_text(encoding="utf-8"))
         return {key: taken[key] for key in ("git_sha", "dirty", "diff")}
-    sha = _git(folder, "rev-parse", "HEAD")
+    nothing = {"git_sha": None, "dirty": None, "diff": ""}
+    told = _git(folder, "rev-parse", "HEAD", "--show-toplevel", "--show-prefix")
     tracked = _git(folder, "ls-files", "--error-unmatch", "lwspec/__init__.py")
-    if sha is None or tracked is None:
-        return {"git_sha": None, "dirty": None, "diff": ""}
-    diff = _git(folder, "diff", "HEAD", "--", "lwspec") or ""
-    new = _git(folder, "ls-files", "--others", "--exclude-standard", "--", "lwspec") or ""
-    for name in new.split():
-        if name.endswith(".py"):
-            diff += f"\n--- untracked {name}\n{(folder / name).read_text(errors='replace')}"
-    return {"git_sha": sha.strip(), "dirty": bool(diff.strip()), "diff": diff}
+    if told is None or tracked is None:
+        return nothing
+    sha, top, prefix = told.split("\n")[:3]
+    diff = _git(Path(top), *_DIFF, "HEAD", "--", f"{prefix}lwspec")
+    new = _git(Path(top), "ls-files", "-z", "--others", "--", f"{prefix}lwspec/*.py")
+    if diff is None or new is None:  # a commit without its changes would be another's code
+        return nothing
+    for name in filter(None, new.split("\0")):  # ignored files too: Python imports them
+        diff += _git(Path(top), *_DIFF, "--no-index", "--", os.devnull, name, differs=True) or ""
+    return {"git_sha": sha, "dirty": bool(diff), "diff": diff}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")
+_WITH_PREFIXES = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false")
+
+
+def _git(folder: Path, *arguments: str, differs: bool = False) -> str | None:
+    """What git says; None where it fails, which exit status 1 is not where files differ."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+            ["git", *_WITH_PREFIXES, *arguments],
+            cwd=folder,
+            capture_output=True,
+            timeout=30,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    if done.returncode not in ((0, 1) if differs else (0,)):
+        return None
+    return done.stdout.decode(errors="surrogateescape")
 
 
 def machine() -> dict[str, Any]:

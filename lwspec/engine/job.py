@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,8 @@ by token costs the same for one row as for many."""
 
 OTHER_TASKS = "other_tasks"
 """The setting of a fit over several tasks that holds what differs in those after the first."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Value = TypeVar("Value")
 
@@ -115,6 +118,26 @@ class Job:
 def role_of(role: str, part: int) -> str:
     """What an input is called in a fit over several tasks, of which the first is as if alone."""
     return f"{role}:{part + 1}" if part else role
+
+
+def unpinned(jobs: Iterable[Job]) -> list[str]:
+    """The models and data sets that jobs take from a hub at a revision that is no commit."""
+    read = [
+        source
+        for job in jobs
+        for source in (
+            *job.settings.get("models", {}).values(),
+            job.settings.get("model", {}),
+            job.settings.get("data", {}),
+        )
+    ]
+    return sorted(
+        {
+            source["hub"]
+            for source in read
+            if "hub" in source and not _COMMIT.fullmatch(source["revision"] or "")
+        }
+    )
 
 
 def _of_part(by_role: Mapping[str, Value], part: int) -> dict[str, Value]:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
-from lwspec.engine.evidence import PACKAGE, git_state
+from lwspec.engine.evidence import PACKAGE, digest_of, git_state
 from lwspec.engine.runfolder import Runs, write_json
 from lwspec.errors import UsageError
 
 
-def digest(package: Path) -> str:
-    """Names the code in a package's folder."""
-    whole = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        whole.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
-    return whole.hexdigest()[:16]
-
-
 def take_snapshot(runs: Runs) -> Path:
     """Copy this code below runs/code, once for each version of it; the folder to import it from."""
-    name = digest(PACKAGE)
+    name = digest_of(PACKAGE)
     home = runs.path / "code" / name
-    if home.exists() and digest(home / PACKAGE.name) == name:
+    about = {"digest": name, **git_state(PACKAGE.parent)}
+    if home.exists() and digest_of(home / PACKAGE.name) == name:
+        write_json(home / "code.json", about)  # the same code may be committed by now
         return home
     shutil.rmtree(home, ignore_errors=True)  # somebody edited the copy
     scratch = home.with_name(f".{name}.{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(PACKAGE, scratch / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    write_json(scratch / "code.json", {"digest": name, **git_state(PACKAGE.parent)})
-    if digest(scratch / PACKAGE.name) != name:
+    write_json(scratch / "code.json", about)
+    if digest_of(scratch / PACKAGE.name) != name:
         shutil.rmtree(scratch)
         raise UsageError("lwspec's code changed while it was copied", remedy="submit again")
     scratch.rename(home)

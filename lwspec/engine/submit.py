@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,11 +13,11 @@ from typing import Any
 
 from lwspec.engine import cost
 from lwspec.engine.child import KERNELS
-from lwspec.engine.evidence import source_files
+from lwspec.engine.evidence import code_digest, source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
-from lwspec.engine.runfolder import Runs, read_json, write_json
+from lwspec.engine.runfolder import Runs, read_json, sha256_of, write_json
 
 LOCAL, SLURM = "local", "slurm"
 
@@ -26,8 +28,19 @@ def command_of(runs: Runs, jobs: Sequence[Job]) -> list[str]:
     return [sys.executable, "-m", KERNELS, *folders]
 
 
-def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executor: str) -> None:
-    """Write job.json for every job that will run: what grants it its allowance."""
+def write_jobs(
+    plan: Plan,
+    runs: Runs,
+    allowance_s: Mapping[str, float],
+    executor: str,
+    *,
+    any_code: bool = False,
+) -> None:
+    """Write job.json for every job that will run: what grants it its allowance.
+
+    A job refuses to run other code than this process's, but for `any_code`; an arm of the user's
+    own is kept as it is now.
+    """
     for job in plan.expansion.jobs.values():
         if job.id not in allowance_s:
             continue
@@ -36,12 +49,28 @@ def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executo
             "spec": plan.loaded.spec.name,
             "allowance_s": allowance_s[job.id],
             "granted_at": time.time(),
+            "places": job.places if any_code else _with_arm_kept(job, runs),
             "executor": executor,
+            "code": None if any_code else code_digest(),
             "modelled_s": plan.modelled_s[job.id],
             "cost_version": cost.VERSION,
             "command": shlex.join(command_of(runs, [job])),
         }
         write_json(runs.folder(job.id).path / "job.json", record)
+
+
+def _with_arm_kept(job: Job, runs: Runs) -> Mapping[str, str]:
+    """A job's places, where an arm of the user's own is a copy that nobody edits."""
+    if "arm" not in job.places:
+        return job.places
+    file, sha256 = Path(job.places["arm"]), job.settings["arm_sha256"]
+    kept = runs.path.resolve() / "arms" / sha256[:16] / file.name
+    if not kept.exists() or sha256_of(kept) != sha256:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_name(f".{kept.name}.{os.getpid()}")
+        shutil.copyfile(file, scratch)
+        scratch.replace(kept)
+    return {**job.places, "arm": str(kept)}
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class Attempt:
     spent_before_s: float = 0.0
     """What earlier attempts spent of the allowance since it was granted."""
     clock: Clock = field(default_factory=Clock)
+    commits: dict[str, str | None] = field(default_factory=dict)
+    """What was read from a hub, and at which commit: a revision such as `main` moves."""
     _last_progress: float = 0.0
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _checkpoint_took_s: float = 0.0
@@ -170,7 +172,7 @@ class Attempt:
         record = {
             "files": {str(path.relative_to(self.path)): sha256_once(path) for path in files},
             "metrics": dict(metrics),
-            "facts": dict(facts),
+            "facts": {**facts, **({"commits": self.commits} if self.commits else {})},
             "finished_at": time.time(),
         }
         taken = self.job_folder.take(self.folder, output, record)

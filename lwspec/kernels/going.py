@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 from lwspec.engine import evidence
 from lwspec.engine.job import Job
 from lwspec.engine.process import this_process
-from lwspec.engine.runfolder import JobFolder, Runs, write_json
+from lwspec.engine.runfolder import JobFolder, Runs, sha256_of, write_json, write_record
 from lwspec.errors import LwspecError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag, Stopped
 
 if TYPE_CHECKING:
     from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
+
+
+SAID = ("started.json", "events.jsonl", "code.diff")
+"""What an attempt says of itself beside its outputs: exit.json holds their hashes."""
 
 
 class Going:
@@ -69,6 +73,8 @@ class Going:
     def _next(self, told: Told | Exception | None) -> Ask:
         if self._steps is None:
             _write_started(self.attempt, self._record)
+            evidence.check_code(self._record.get("code"))
+            self.attempt.job_folder.check_identity()
             from lwspec.kernels.work import work
 
             self._steps = work(self.attempt)
@@ -101,7 +107,8 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
     mine, job = attempt.folder, attempt.job
     code = evidence.git_state(evidence.PACKAGE.parent)
     if code["diff"]:
-        (mine.path / "code.diff").write_text(code["diff"], encoding="utf-8")
+        patch = code["diff"].encode(errors="surrogateescape")
+        (mine.path / "code.diff").write_bytes(patch)
     write_json(
         mine.path / "started.json",
         {
@@ -114,6 +121,8 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
                 **_accelerator(job),
                 "process": this_process(),
                 "command": record["command"],
+                "code": evidence.code_digest(),
+                "submitted_code": record.get("code"),
                 "git_sha": code["git_sha"],
                 "dirty": code["dirty"],
                 "packages": evidence.packages(),
@@ -146,7 +155,7 @@ def _accelerator(job: Job) -> dict[str, Any]:
 
 def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
     attempt.event("finished" if outcome == "finished" else "failed", outcome=outcome)
-    write_json(
+    write_record(
         attempt.path / "exit.json",
         {
             "outcome": outcome,
@@ -156,6 +165,11 @@ def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
             "device_s": attempt.device_s(),
             "peak_bytes": _peak_bytes(attempt.job),
             "allowance_s": attempt.allowance_s,
+            "files": {
+                name: sha256_of(attempt.path / name)
+                for name in SAID
+                if (attempt.path / name).exists()
+            },
         },
     )
 

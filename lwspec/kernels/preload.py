@@ -5,6 +5,8 @@ while they do.
 """
 
 from lwspec.engine import evidence
+from lwspec.errors import CodeError
+from lwspec.kernels.everything import import_everything
 
 try:
     import sklearn.linear_model  # noqa: F401
@@ -12,12 +14,8 @@ try:
     import torch
     import transformers.models.auto.modeling_auto  # noqa: F401
 
-    import lwspec.kernels.measuring.evaluate
-    import lwspec.kernels.run
-    import lwspec.kernels.sender
-    import lwspec.kernels.training.fit
-    import lwspec.kernels.work  # noqa: F401
-except OSError as error:  # a library's shared object is missing: the first job reports it
+    import_everything()
+except (OSError, CodeError) as error:  # a shared object is missing: the first job reports it
     raise ImportError(str(error)) from error
 
 torch.use_deterministic_algorithms(True)  # this imports a second's worth of torch

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Run each job whose inputs are there; 1 if any failed."""
+    logging.basicConfig(level=logging.WARNING)
     if not arguments:
         print("usage: python -m lwspec.kernels.run JOB_FOLDER ...", file=sys.stderr)
         return 2
@@ -107,5 +108,4 @@ def _next(each: Going, told: Told | Exception | None) -> Ask | None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
     raise SystemExit(main(sys.argv[1:]))

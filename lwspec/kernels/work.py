@@ -8,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from lwspec.kernels.attempt import Attempt
+from lwspec.kernels.everything import import_everything
 from lwspec.kernels.models.load import device_of
 from lwspec.kernels.training.receiver_pass import Steps
 
@@ -18,6 +19,7 @@ def work(attempt: Attempt) -> Steps:
     Every output that the job owes is offered before this ends.
     """
     job = attempt.job
+    import_everything()
     set_up_torch(job.threads)
     if job.kind == "fit":
         from lwspec.kernels.training.fit import fit

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -12,6 +14,8 @@ from sqlalchemy import select
 from lwspec.engine import store as db
 from lwspec.engine.plan import Plan
 from lwspec.engine.store import Store
+
+CODE_DIFF = "code.diff"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Evidence:
     """Job to its seed, where it has one."""
     newest: float
     """When the newest output was finished, in seconds since 1970."""
+    lost: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Attempts whose code cannot be had again, each with why."""
+    commits: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """Job to what it read from a hub, and at which commit."""
 
     def summary(self) -> dict[str, str]:
         """The figures that a paper states of its runs."""
@@ -74,17 +82,20 @@ def _distinct(values: Any) -> str:
     return "; ".join(dict.fromkeys(values)) or "none"
 
 
-def read_evidence(store: Store, plan: Plan) -> Evidence:
-    """Read the attempts behind a plan's jobs."""
+def read_evidence(store: Store, plan: Plan, runs: Path) -> Evidence:
+    """Read the attempts behind a plan's jobs, and see whether changes to their code were kept."""
     jobs = plan.expansion.jobs
     makers: dict[str, set[int]] = {}
     newest = 0.0
+    commits: dict[str, dict[str, str | None]] = {}
+    columns = db.outputs.c
+    asked = select(columns.job, columns.attempt, columns.taken_at, columns.facts)
     with store.read() as connection:
-        columns = db.outputs.c
-        for row in connection.execute(select(columns.job, columns.attempt, columns.taken_at)):
+        for row in connection.execute(asked):
             if row.job in jobs:
                 makers.setdefault(row.job, set()).add(row.attempt)
                 newest = max(newest, row.taken_at)
+                commits.setdefault(row.job, {}).update(row.facts.get("commits", {}))
         attempts = {
             (row["job"], row["number"]): dict(row)
             for row in connection.execute(select(db.attempts)).mappings()
@@ -102,7 +113,46 @@ def read_evidence(store: Store, plan: Plan) -> Evidence:
             if job is not None
         },
         newest,
+        {key: why for key, row in attempts.items() if (why := _why_lost(row, runs))},
+        commits,
     )
+
+
+def _why_lost(row: Mapping[str, Any], runs: Path) -> str:
+    """Why the code of an attempt cannot be had again; empty where commit and changes name it."""
+    evidence: Mapping[str, Any] = row["evidence"] or {}
+    if row["git_sha"] is None:
+        version = evidence.get("packages", {}).get("lwspec", "of unknown version")
+        return f"of no commit (lwspec {version})"
+    kept = (runs / row["job"] / f"attempt-{row['number']}" / CODE_DIFF).exists()
+    return "with uncommitted changes that were not kept" if row["dirty"] and not kept else ""
+
+
+def lost_behind(jobs: Iterable[str], plan: Plan, evidence: Evidence) -> dict[str, int]:
+    """How many runs behind jobs have code that cannot be had again; by why."""
+    behind = _behind(jobs, plan)
+    used = {(job, number) for job in behind for number in evidence.makers.get(job, ())}
+    return dict(sorted(Counter(evidence.lost[run] for run in used & {*evidence.lost}).items()))
+
+
+def moved_behind(jobs: Iterable[str], plan: Plan, evidence: Evidence) -> dict[str, list[str]]:
+    """What the runs behind jobs read from a hub at more than one commit, with these."""
+    found: dict[str, set[str]] = {}
+    for job in _behind(jobs, plan):
+        for place, commit in evidence.commits.get(job, {}).items():
+            found.setdefault(place, set()).add(commit or "unknown")
+    return {place: sorted(found[place]) for place in sorted(found) if len(found[place]) > 1}
+
+
+def _behind(jobs: Iterable[str], plan: Plan) -> set[str]:
+    """The jobs, and what they were made from at any distance."""
+    behind, waiting = set[str](), list(jobs)
+    while waiting:
+        job = waiting.pop()
+        if job not in behind:
+            behind.add(job)
+            waiting += plan.expansion.jobs[job].inputs.values()
+    return behind
 
 
 def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -113,10 +163,18 @@ def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("command", str(row["command"])),
         (
             "commit",
-            f"{row['git_sha']}{' with uncommitted changes (code.diff)' if row['dirty'] else ''}",
+            f"{row['git_sha'] or 'none'}"
+            f"{f' with uncommitted changes ({CODE_DIFF})' if row['dirty'] else ''}",
         ),
+        ("code", f"{evidence.get('code', 'not recorded')}{_asked_for(evidence)}"),
         ("hardware", f"{row['hardware']} on {row['host']}"),
         ("time", f"{float(row['wall_s'] or 0):.1f} s"),
         ("memory", f"{int(row['peak_bytes'] or 0) / 2**20:.0f} MiB at the peak"),
         ("packages", shlex.join(f"{name}=={version}" for name, version in packages.items())),
     ]
+
+
+def _asked_for(evidence: Mapping[str, Any]) -> str:
+    """What is said of code that no submission named, since a person asked for whatever there is."""
+    named = evidence.get("submitted_code", "code" not in evidence)
+    return "" if named else ", as it was when the job started (--no-snapshot)"

@@ -18,7 +18,10 @@ def results_md(content: Content) -> str:
         f"in {said['attempts']} attempts: {said['hours']} hours on {said['hardware']}, commit "
         f"{said['commits']}.\n"
     )
-    tables = [markdown_table(data, caption(data, content.plan)) for data in content.tables]
+    tables = [
+        markdown_table(data, caption(data, content.plan, content.evidence))
+        for data in content.tables
+    ]
     return "\n".join([head, *_claims(content.claims), *tables])
 
 

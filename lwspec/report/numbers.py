@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from lwspec.engine.artefacts import Test
+from lwspec.engine.checksum import KEY, is_intact, with_checksum
 from lwspec.engine.expand import Cell
 from lwspec.engine.job import canonical
 from lwspec.engine.metrics import DECIDES, METRICS
@@ -218,7 +219,10 @@ class _Remembered:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, Any] = read_json(path) if path.exists() else {}
+        kept = read_json(path) if path.exists() else {}
+        whole = KEY in kept and is_intact(kept)
+        kept.pop(KEY, None)
+        self._known: dict[str, Any] = kept if whole else {}  # what was edited is computed again
         self._used: dict[str, Any] = {}
 
     def get(self, key: Any, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -231,7 +235,7 @@ class _Remembered:
     def save(self) -> None:
         """Keep what was used; what nothing asked for is forgotten."""
         if self._used != self._known:
-            write_json(self._path, self._used, indent=None)
+            write_json(self._path, with_checksum(self._used), indent=None)
 
 
 @cache

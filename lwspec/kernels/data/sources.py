@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,12 +32,17 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
             files = {name: attempt.job.places[name] for name in sorted(wanted)}
             for name, file in files.items():
                 if sha256_of(Path(file)) != data["files"][name]:
-                    raise DataError("the data have changed since they were planned", where=file)
+                    raise DataError(
+                        "the data have changed since they were planned",
+                        where=file,
+                        remedy="restore them, or plan and submit again: other data make other jobs",
+                    )
             loaded = load_dataset(data["loader"], data_files=files, cache_dir=str(scratch))
         else:
             loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
         for name in sorted(wanted):
             check_order(settings, loaded[name].features)
+            attempt.commits[data["hub"]] = commit_of(loaded)
         return {name: loaded[name].to_list() for name in sorted(wanted)}
     except (DatasetsError, OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno == 28:
@@ -66,3 +72,10 @@ def check_order(settings: Mapping[str, Any], features: Mapping[str, Any]) -> Non
                 f"the label {label!r} is number {index} of the task and number {place} of the data",
                 remedy=f"give `labels` in the order of the data: {', '.join(theirs)}",
             )
+
+
+def commit_of(loaded: Mapping[str, Any]) -> str | None:
+    """The commit of the hub's repository that the files of a data set were read at, if they say."""
+    urls = (url for split in loaded.values() for url in split.info.download_checksums or ())
+    found = (re.search(r"@([0-9a-f]{40})/", url) for url in urls)
+    return next((match[1] for match in found if match), None)

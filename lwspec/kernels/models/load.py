@@ -34,16 +34,22 @@ def load_reader(
     )
     if "toy" in model:
         made = attempt.input(role)
-        path = made.file("result", "model/config.json").parent
-        return load(path, model["dtype"], None, device)
+        files = [made.file("result", name) for name in made.taken()["result"]["files"]]
+        return load(files[0].parent, model["dtype"], None, device)
     place = attempt.job.places[role]
     if "weights" in model:
         fingerprints = Fingerprints(attempt.runs.path / "cache" / "fingerprints.json")
         if fingerprints.of(Path(place)).sha256 != model["weights"]:
-            raise ModelError("the model has changed since it was planned", where=place)
+            raise ModelError(
+                "the model has changed since it was planned",
+                where=place,
+                remedy="restore it, or plan and submit again: other weights make other jobs",
+            )
     reader = load(place, model["dtype"], model.get("revision"), device)
     commit = getattr(reader.model.config, "_commit_hash", None)
     attempt.event("model", role=role, place=place, commit=commit)
+    if "hub" in model:
+        attempt.commits[place] = commit
     return reader
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lwspec.engine.plan import Plan
+from lwspec.report.content import Content
 from lwspec.report.page.behind import Behind
 from lwspec.report.query import Results
 from lwspec.report.tables.caption import caption
@@ -66,11 +66,9 @@ class ShownTable:
     tests: tuple[TestRow, ...]
 
 
-def show_table(
-    data: TableData, id: str, plan: Plan, results: Results, behind: Behind
-) -> ShownTable:
+def show_table(data: TableData, id: str, content: Content, behind: Behind) -> ShownTable:
     """Everything of a table, its numbers linked to their runs."""
-    layout = data.layout
+    layout, results = data.layout, content.results
     return ShownTable(
         id,
         layout.table.name,
@@ -78,7 +76,7 @@ def show_table(
         layout.columns,
         tuple(_rows(data, results, behind)),
         bool(layout.headings),
-        caption(data, plan),
+        caption(data, content.plan, content.evidence),
         tuple(_test(data, tested, results, behind) for tested in data.tests.values()),
     )
 

@@ -38,7 +38,7 @@ def make_view(content: Content) -> View:
     """Gather the page from the report's content."""
     plan, behind = content.plan, Behind(content.plan)
     tables = tuple(
-        show_table(data, f"table-{number}", plan, content.results, behind)
+        show_table(data, f"table-{number}", content, behind)
         for number, data in enumerate(content.tables, 1)
     )
     figures = tuple(

@@ -70,6 +70,9 @@ def _forbidden(content: Content, filled: Filled, never: Sequence[str]) -> list[C
         for key in ("says", "otherwise"):
             text = escape(getattr(claim, key))
             said.append(Said(f"the claim {claim.name!r}", ("claim", index, key), text))
-    texts = {each.layout.path: latex_table(each, caption(each, plan)) for each in content.tables}
+    texts = {
+        each.layout.path: latex_table(each, caption(each, plan, content.evidence))
+        for each in content.tables
+    }
     texts[NUMBERS] = "\n".join(one.text for one in said if one.at[0] == "claim")
     return unsaid(filled, texts, (), never, said, plan.loaded.source)

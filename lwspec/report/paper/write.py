@@ -66,7 +66,7 @@ def _tables(content: Content) -> dict[str, str]:
     texts = {}
     for data in content.tables:
         tex, csv, tests = data.layout.table.files
-        texts[tex] = latex_table(data, caption(data, content.plan))
+        texts[tex] = latex_table(data, caption(data, content.plan, content.evidence))
         texts[csv] = csv_table(data)
         if data.tests:
             texts[tests] = csv_tests(data)

@@ -8,6 +8,7 @@ from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.metrics import DECIDES, METRICS, NO_MESSAGE, WITH_TEXT
 from lwspec.engine.plan import Plan
 from lwspec.engine.spec import Evaluate
+from lwspec.report.evidence import Evidence, lost_behind, moved_behind
 from lwspec.report.statistics.intervals import (
     DETERMINISTIC,
     ITEMS,
@@ -39,7 +40,7 @@ INTERVAL_NOTES = {
 }
 
 
-def caption(data: TableData, plan: Plan) -> str:
+def caption(data: TableData, plan: Plan, evidence: Evidence) -> str:
     """The spec's caption, and what a reader must know to read the numbers, as plain text."""
     present = list(data.entries.values())
     notes = [*_pairs(data, plan), *_unit_notes(data), *_made_notes(data, plan)]
@@ -65,6 +66,7 @@ def caption(data: TableData, plan: Plan) -> str:
     if any(entry.subset for entry in present):
         notes.append("\u2020 A declared subset of the test split.")
     notes += _missing_notes(present)
+    notes += _code_notes(present, plan, evidence)
     if any(entry.text == PLANNED for entry in present):
         notes.append(f"\u201c{PLANNED}\u201d: priced, and not meant to be run yet.")
     if any(entry.text == UNDEFINED for entry in present):
@@ -77,6 +79,23 @@ def caption(data: TableData, plan: Plan) -> str:
     if len(present) < len(data.layout.rows) * len(data.layout.columns):
         notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
     return " ".join([data.layout.table.caption, *notes]).strip()
+
+
+def _code_notes(present: Sequence[Entry], plan: Plan, evidence: Evidence) -> list[str]:
+    """Which of the runs behind the numbers nobody could repeat, or were made of what has moved."""
+    jobs = [
+        cell.evaluate
+        for entry in present
+        if entry.estimate is not None
+        for group in entry.groups
+        for cell in group.cells
+    ]
+    lost = lost_behind(jobs, plan, evidence)
+    listed = ", ".join(f"{_runs(count)} {why}" for why, count in lost.items())
+    notes = [f"From code that cannot be had again: {listed}."] if lost else []
+    for place, commits in moved_behind(jobs, plan, evidence).items():
+        notes.append(f"{place} was read at {len(commits)} commits: {', '.join(commits)}.")
+    return notes
 
 
 def _missing_notes(present: Sequence[Entry]) -> list[str]:

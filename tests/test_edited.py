@@ -1,0 +1,168 @@
+"""One number that is edited anywhere between a job and the paper is noticed before it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Project
+
+from lwspec.cli.report import read_content
+from lwspec.cli.session import open_session
+from lwspec.engine.checksum import is_intact, with_checksum
+from lwspec.engine.runfolder import read_json
+from lwspec.errors import ReportError
+from lwspec.report.content import Content
+from lwspec.report.markdown import results_md
+
+
+def read(project: Project, *, rescan: bool = False) -> Content:
+    """What the report would show."""
+    database = project.folder / "results.db"
+    return read_content(open_session(project.spec, database, project.runs, rescan=rescan))
+
+
+@pytest.fixture(scope="module")
+def shown(copy_of_finished: Callable[[], Project]) -> Project:
+    """A finished project whose report was read once: what was recorded is in results.db."""
+    project = copy_of_finished()
+    read(project)
+    return project
+
+
+def job_of(project: Project, kind: str, label: str) -> Path:
+    (found,) = (
+        path.parent
+        for path in project.runs.glob(f"{kind}-*/job.json")
+        if read_json(path)["label"] == label
+    )
+    return found
+
+
+def another_number(key: str) -> Callable[[Path], None]:
+    """Change the last digit of a number, as somebody would in an editor."""
+
+    def edit(path: Path) -> None:
+        text = path.read_text()
+        found = list(re.finditer(rf'"{key}": -?[0-9.e-]*([0-9])(?=[,\s}}])', text))[-1]
+        digit = "1" if found[1] == "2" else "2"
+        path.write_text(text[: found.start(1)] + digit + text[found.end(1) :])
+
+    return edit
+
+
+def flipped(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+BRIDGE = ("evaluate", "bridge colour s2")
+FIT = ("fit", "bridge colour s2")
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "edit"),
+    [
+        (BRIDGE, "taken/result.json", another_number("accuracy")),
+        (BRIDGE, "taken/result.json", another_number("n")),
+        (BRIDGE, "attempt-1/evaluation.json", another_number("accuracy")),
+        (BRIDGE, "attempt-1/predictions/test.parquet", flipped),
+        (BRIDGE, "attempt-1/exit.json", another_number("device_s")),
+        (BRIDGE, "attempt-1/started.json", another_number("threads")),
+        (BRIDGE, "attempt-1/events.jsonl", another_number("device_s")),
+        (BRIDGE, "job.json", another_number("batch_size")),
+        (FIT, "taken/epoch-001.json", another_number("validation_accuracy")),
+        (FIT, "attempt-1/weights/epoch-002.safetensors", flipped),
+        (FIT, "job.json", another_number("learning_rate")),
+        (("prepare", "data colour"), "attempt-1/rows/test.parquet", flipped),
+        (("prepare", "text llama colour"), "attempt-1/texts/test.parquet", flipped),
+    ],
+)
+def test_an_edited_file(
+    job: tuple[str, str], name: str, edit: Callable[[Path], None], shown: Project
+) -> None:
+    path = job_of(shown, *job) / name
+    before = path.read_bytes()
+    edit(path)
+    assert path.read_bytes() != before
+    try:
+        with pytest.raises(ReportError) as refused:
+            read(shown)
+    finally:
+        path.write_bytes(before)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("update metrics set value = value + 0.01 where name = 'accuracy'", "(accuracy)"),
+        ("update metrics set value = 0.5 where name = 'validation_accuracy'", "metrics of"),
+        ("delete from metrics where name = 'macro_f1'", "(macro_f1)"),
+        ("update outputs set facts = json_set(facts, '$.n', 29) where facts ->> 'n'", "(n)"),
+        ("update outputs set facts = json_set(facts, '$.samples', 1)", "(samples): 1"),
+        ("update outputs set files = json_set(files, '$.\"evaluation.json\"', '0')", "files of"),
+        ("update attempts set device_s = device_s / 2", "device_s of"),
+        ("update attempts set git_sha = 'abc', dirty = 0", "git_sha of"),
+        ("update attempts set evidence = json_set(evidence, '$.gpu', 'H100')", "(gpu): 'H100'"),
+    ],
+)
+def test_an_edited_row_of_the_database(
+    statement: str, said: str, shown: Project, tmp_path: Path
+) -> None:
+    database = shown.folder / "results.db"
+    shutil.copy(database, tmp_path / "before.db")
+    connection = sqlite3.connect(database)
+    with connection:
+        assert connection.execute(statement).rowcount
+    connection.close()
+    try:
+        with pytest.raises(ReportError) as refused:
+            read(shown)
+        assert said in str(refused.value)
+        assert "results.db and the records disagree" in str(refused.value)
+        assert "--rescan" in str(refused.value)
+        read(shown, rescan=True)
+    finally:
+        shutil.copy(tmp_path / "before.db", database)
+
+
+def test_an_edited_cost_of_an_attempt_that_never_ended_is_read_again(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    project = copy_of_finished()
+    killed = job_of(project, *BRIDGE) / "attempt-2"
+    shutil.copytree(killed.with_name("attempt-1"), killed)
+    (killed / "exit.json").unlink()
+    before = read(project).evidence.summary()
+    connection = sqlite3.connect(project.folder / "results.db")
+    with connection:
+        connection.execute("update attempts set device_s = 3600 where number = 2")
+    connection.close()
+    assert read(project).evidence.summary() == before
+
+
+def test_edited_statistics_are_computed_again(shown: Project) -> None:
+    before = results_md(read(shown))
+    kept = shown.runs / "cache" / "statistics.json"
+    text = kept.read_text()
+    kept.write_text(re.sub(r'("mean": )[0-9.]+', r"\g<1>0.123", text))
+    assert kept.read_text() != text
+    assert results_md(read(shown)) == before
+    assert json.loads(kept.read_text()) == json.loads(text)
+
+
+@pytest.mark.parametrize("value", [0.1 + 0.2, float("nan"), 1, "text", None, {"10": 1, "9": [2.5]}])
+def test_a_checksum_holds_for_what_is_read_back(value: Any) -> None:
+    record = json.loads(json.dumps(with_checksum({"value": value, 10: 1, 9: 2})))
+    assert is_intact(record)
+    assert not is_intact({**record, "value": "another"})
+    assert not is_intact({**record, "more": 1})
+    assert is_intact({"of an earlier": "version"})
