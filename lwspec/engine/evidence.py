@@ -15,6 +15,7 @@ from typing import Any
 
 import lwspec
 from lwspec import __version__
+from lwspec.engine.redact import redact
 
 PACKAGE = Path(lwspec.__file__).parent
 RECORDED_PACKAGES = (
@@ -72,7 +73,7 @@ def git_state(folder: Path) -> dict[str, Any]:
     for name in new.split():
         if name.endswith(".py"):
             diff += f"\n--- untracked {name}\n{(folder / name).read_text(errors='replace')}"
-    return {"git_sha": sha.strip(), "dirty": bool(diff.strip()), "diff": diff}
+    return {"git_sha": sha.strip(), "dirty": bool(diff.strip()), "diff": redact(diff)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
