@@ -92,7 +92,7 @@ def test_the_scan_sees_what_it_looks_for(line: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "..", ".", ".hidden", "a/b", "/etc/passwd", "../up", "-rf", "=cmd|' /C calc'!A0", "+1+1",
+        "..", ".", ".hidden", "a/b", "/etc/passwd", "../up", "-rf", "=cmd|'calc'!A0", "+1+1",
         "@SUM(1)", "a\0b", "a\nb", "a\x1b[2J", "a\x9b2J", "a\u202eb", "", " a", "a" * 65,
         "\U0001f600" * 64,
     ],
@@ -162,7 +162,6 @@ def test_a_password_on_the_command_line_is_not_repeated(capsys: pytest.CaptureFi
     "text",
     [
         r"\VAR{''.__class__.__mro__[1].__subclasses__()}",
-        r"\VAR{title.__init__.__globals__}",
         r"\VAR{cycler.__init__.__globals__.os.popen('touch x').read()}",
         r"\VAR{words.append(1)}",
         r"\VAR{range(10**9)|list|length}",
