@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check test test-slurm test-gpu statistics bench bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test test-slurm test-gpu statistics bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -31,6 +31,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tests/audit.py constraints.txt
+
+# Known weaknesses of the pinned packages; says so where no service could be asked.
+audit: setup
+	$(BIN)/python tests/audit.py constraints.txt
 
 test: check
 	$(BIN)/pytest

@@ -141,6 +141,13 @@ class ReportError(LwspecError):
     exit_status = 1
 
 
+CONVERT = (
+    "convert them, where you trust them, with transformers: "
+    "AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW)"
+)
+"""What to do about weights that are a pickle."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name closest to `name`, or None where none is close."""
     found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)

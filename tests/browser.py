@@ -139,11 +139,9 @@ def real(copy_of_finished: Callable[[], Project]) -> tuple[Path, Project]:
 
 
 @pytest.fixture(scope="module")
-def hostile(
-    copy_of_finished: Callable[[], Project], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def hostile(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of every kind of figure whose names try to break out."""
-    project = copy_of_finished()
+    project = Project(tmp_path_factory.mktemp("project"), world)
     project.write(hostile_spec())
     folder = tmp_path_factory.mktemp("hostile")
     write_page(made_up(project, folder), folder / "page.html")

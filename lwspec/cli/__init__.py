@@ -10,6 +10,9 @@ from importlib import import_module
 from pathlib import Path
 
 from lwspec import __version__
+from lwspec.cli.terminal import printable
+from lwspec.engine.modes import keep_the_world_out
+from lwspec.engine.redact import redact
 from lwspec.errors import LwspecError
 
 VERBS = {
@@ -37,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--db", type=Path, default=Path("results.db"), help="the database (default: results.db)"
+        "--db", type=database, default=Path("results.db"), help="the database (default: results.db)"
     )
     shared.add_argument(
         "--runs", type=Path, default=Path("runs"), help="the run folders (default: runs)"
@@ -106,6 +109,13 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--watch", action="store_true", help="again every two seconds")
 
 
+def database(text: str) -> Path:
+    """The database's path. What names a server may hold a password, so it is not repeated."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError("names a server; the database is a file: results.db")
+    return Path(text)
+
+
 def _executor(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--executor", choices=("local", "slurm"), help="default: local, slurm with --cluster"
@@ -122,18 +132,20 @@ def _executor(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     options = parser().parse_args(arguments)
+    keep_the_world_out()
     try:
         verb = import_module(f"lwspec.cli.{options.verb}")
         status: int = verb.main(options)
     except LwspecError as error:
-        print(f"lwspec: {error}", file=sys.stderr)
+        print(f"lwspec: {printable(redact(str(error)))}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        what = printable(redact(f"{error.filename or 'writing'}: {error.strerror or error}"))
         print(
-            f"lwspec: {error.filename or 'writing'}: {error.strerror or error}\n"
+            f"lwspec: {what}\n"
             "  next: mend the path, its permissions or the disk; then the same command goes on",
             file=sys.stderr,
         )

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lwspec.cli.session import Session, matching, open_session
+from lwspec.cli.terminal import printable
 
 MOST_JOBS = 20
 
@@ -19,7 +20,7 @@ def main(options: argparse.Namespace) -> int:
         paths = _paths(session, job.id)
         for path in paths:
             print(f"-- {path}")
-            print(path.read_text(encoding="utf-8", errors="replace").rstrip())
+            print(printable(path.read_text(encoding="utf-8", errors="replace").rstrip()))
         if not paths:
             tried = bool(session.runs.folder(job.id).attempts())
             print("it printed nothing" if tried else "no attempt was made yet")

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lwspec.cli.session import Session, open_session
+from lwspec.cli.terminal import printable
 from lwspec.engine.evidence import PACKAGE, git_state
 from lwspec.engine.job import unpinned
 from lwspec.engine.plan import Change, Plan, Row, compare
@@ -78,7 +79,7 @@ def show_plan(session: Session, change: Change | None) -> None:
             f"{100 * assumed.item_sd:g} between items"
         )
     for name, text in [*_paper_notes(checked), *_notes(session, change)]:
-        console.print(f"{name:<24}{escape(text)}")
+        console.print(f"{name:<24}{escape(printable(text))}")
 
 
 def wide_console() -> Console:
@@ -175,7 +176,7 @@ def _paper_notes(checked: Checked) -> list[tuple[str, str]]:
 
 def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
     plan = session.plan
-    notes = []
+    notes = _code_notes(plan)
     if change is not None:
         text = f"{len(change.new)} new · {len(change.changed)} changed · "
         text += f"{len(change.gone)} gone · {change.kept} kept"
@@ -206,6 +207,16 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
     else:
         notes.append(("next", "everything is done: lwspec report --paper paper/"))
     return notes
+
+
+def _code_notes(plan: Plan) -> list[tuple[str, str]]:
+    """The models that may run Python code of their own."""
+    ran = [
+        f"{name} ({model.path}{f' at {model.revision[:12]}' if model.revision else ''})"
+        for name, model in plan.loaded.spec.models.items()
+        if model.remote_code
+    ]
+    return [("runs code of models", ", ".join(ran))] if ran else []
 
 
 def _rates(plan: Plan) -> str:
@@ -264,6 +275,9 @@ def plan_json(session: Session, change: Change | None) -> dict[str, Any]:
             }
             for job in plan.expansion.jobs.values()
         ],
+        "remote_code": sorted(
+            name for name, model in plan.loaded.spec.models.items() if model.remote_code
+        ),
         "packs": [{"id": pack.id, "jobs": [j.id for j in pack.jobs]} for pack in plan.packs],
         "since_submit": asdict(change) if change else None,
     }

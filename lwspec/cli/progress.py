@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lwspec.cli.terminal import printable
 from lwspec.engine.local import Running, Tick
 from lwspec.engine.runfolder import AttemptFolder, Runs
 
@@ -113,7 +115,8 @@ class _Bars:
         for gone in set(self._bars) - set(current):
             self._progress.remove_task(self._bars.pop(gone))
         for pack, one in current.items():
-            text, event = self._watch.at(one)
+            name, event = self._watch.at(one)
+            text = escape(printable(name))
             if pack not in self._bars:
                 self._bars[pack] = self._progress.add_task(text, total=None)
             done, total = (event["done"], event["total"]) if event else (0, None)

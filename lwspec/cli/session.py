@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from lwspec.cli.terminal import printable
 from lwspec.engine.expand import expand
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
@@ -57,7 +58,7 @@ def open_session(
     fingerprints.save()
     store = Store(db)
     for problem in ingest(folder, store, rescan):
-        print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
+        print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
     records = read_records(store)
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lwspec.cli.session import Session, open_session
 from lwspec.cli.summary import failure_of
+from lwspec.cli.terminal import printable
 from lwspec.engine.job import Job
 from lwspec.engine.states import State, blockers
 
@@ -70,7 +71,7 @@ def _show(session: Session, console: Console) -> None:
     for job in plan.expansion.jobs.values():
         line = _line(session, job)
         if line:
-            console.print(escape(line))
+            console.print(escape(printable(line)))
     earlier = [job for job in plan.granted_s if job not in plan.expansion.jobs]
     if earlier:
         console.print(f"{len(earlier)} jobs of an earlier plan are in SLURM's hands: lwspec cancel")

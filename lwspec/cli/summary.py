@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from rich.console import Console
 
 from lwspec.cli.session import Session
+from lwspec.cli.terminal import printable
 from lwspec.engine.ingest import ingest
 from lwspec.engine.records import Attempt, read_records
 from lwspec.engine.slurm.life import Held
@@ -40,7 +41,7 @@ def summary(session: Session, wanted: Collection[str]) -> int:
         elif state == State.FAILED:
             kind, message = failure_of(records.attempts.get(job.id, ()), held.get(job.id))
             console.print(f"failed   {job.kind} {job.label} [{kind}]")
-            console.print(f"         {message}")
+            console.print(f"         {printable(message)}")
             console.print(f"         log: lwspec logs {job.id}")
         elif state == State.BLOCKED:
             roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))

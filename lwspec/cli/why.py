@@ -8,6 +8,7 @@ from typing import Any
 
 from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
+from lwspec.cli.terminal import printable
 from lwspec.report.why import explain
 
 
@@ -20,7 +21,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     for key, value in chain.items():
         if key != "jobs":
-            print(f"{key:<9}{_short(value)}")
+            print(printable(f"{key:<9}{_short(value)}"))
     packages = ""
     for job in chain["jobs"]:
         packages = _show(job, packages)
@@ -44,7 +45,7 @@ def _show(job: dict[str, Any], packages: str) -> str:
         print(f"  {name}")
         for label, text in lines.items():
             if label != "packages" or text != packages:
-                print(f"    {label:<10}{text}")
+                print(printable(f"    {label:<10}{text}"))
         packages = lines.get("packages", packages)
     for file, sha in job["files"].items():
         print(f"  file      {file}  sha256 {sha[:12]}")

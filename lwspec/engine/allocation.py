@@ -20,8 +20,10 @@ from typing import Any
 from lwspec.engine.evidence import check_code
 from lwspec.engine.job import Job
 from lwspec.engine.local import LocalExecutor, Slots, Tick, gpu_ids
+from lwspec.engine.modes import keep_the_world_out
 from lwspec.engine.pack import Pack
 from lwspec.engine.process import this_process
+from lwspec.engine.redact import is_secret, redact_stream
 from lwspec.engine.retry import Retries, again
 from lwspec.engine.runfolder import JobFolder, Runs, read_json, write_json
 from lwspec.engine.slurm.life import BEAT_S, REQUEUED
@@ -36,6 +38,7 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 def main(arguments: Sequence[str]) -> int:
     """Run the pack that this element of the array stands for; 0 when it owes nothing more."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until somebody listens to them
+    keep_the_world_out()
     submission = Path(arguments[0])
     intent = read_json(submission / "intent.json")
     element = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
@@ -63,7 +66,11 @@ def _start(submission: Path, element: int) -> str:
         except FileExistsError:
             start += 1
             continue
-        slurm = {key: value for key, value in os.environ.items() if key.startswith("SLURM_")}
+        slurm = {
+            key: value
+            for key, value in os.environ.items()
+            if key.startswith("SLURM_") and not is_secret(key)  # SLURM_JWT is one
+        }
         write_json(path, {"host": socket.gethostname(), "process": this_process(), "slurm": slurm})
         return stem
 
@@ -130,6 +137,8 @@ def _still_runs() -> bool:
 
 
 if __name__ == "__main__":
+    redact_stream(sys.stdout)
+    redact_stream(sys.stderr)
     try:
         raise SystemExit(main(sys.argv[1:]))
     except LwspecError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 import lwspec
 from lwspec import __version__
+from lwspec.engine.redact import redact
 from lwspec.errors import CodeError
 
 PACKAGE = Path(lwspec.__file__).parent
@@ -105,7 +106,7 @@ def git_state(folder: Path) -> dict[str, Any]:
         return nothing
     for name in filter(None, new.split("\0")):  # ignored files too: Python imports them
         diff += _git(Path(top), *_DIFF, "--no-index", "--", os.devnull, name, differs=True) or ""
-    return {"git_sha": sha, "dirty": bool(diff), "diff": diff}
+    return {"git_sha": sha, "dirty": bool(diff), "diff": redact(diff)}
 
 
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")

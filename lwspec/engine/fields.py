@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,12 +25,39 @@ class Frozen(BaseModel):
     model_config = CONFIG
 
 
+_REORDERS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What makes a terminal or an editor show text in another order than it is read in."""
+_NAME_BYTES = 200
+"""File systems take 255, of which a file's ending and a scratch copy's take some."""
+
+
+def controls(text: str) -> bool:
+    """Whether a text holds what steers a terminal instead of being shown by it."""
+    return any(c in _REORDERS or unicodedata.category(c) == "Cc" for c in text)
+
+
+def _one_line(text: str) -> str:
+    if controls(text):
+        raise ValueError("holds a line break or another control character")
+    return text
+
+
 def _safe_name(name: str) -> str:
-    if "/" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
+    if "/" in name or controls(name):
         raise ValueError("a name holds no '/' and no control character: it names files")
-    if not name or len(name) > 64 or name[0] in ".-" or name != name.strip():
-        raise ValueError("a name has 1 to 64 characters and starts with neither '.' nor '-'")
+    if not name or len(name) > 64 or name != name.strip():
+        raise ValueError("a name has 1 to 64 characters and no blanks around it")
+    if name[0] in ".-=+@":
+        raise ValueError("a name starts with none of . - = + @: it stands in tables and commands")
+    if len(name.encode("utf-8", "replace")) > _NAME_BYTES:
+        raise ValueError(f"a name has at most {_NAME_BYTES} bytes: it names files")
     return name
+
+
+def _safe_revision(revision: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w./-]{0,199}", revision, re.ASCII) or ".." in revision:
+        raise ValueError("a revision is a branch, a tag or a commit's hash")
+    return revision
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -77,6 +105,7 @@ def _below_the_paper(ending: str) -> AfterValidator:
         outside = path.startswith(("/", "../")) or path != posixpath.normpath(path)
         if outside or not path.endswith(ending):
             raise ValueError(f"a path below the paper's folder that ends in {ending}")
+        _one_line(path)
         if NOT_IN_LATEX.search(path):
             raise ValueError('LaTeX takes none of % # { } \\ ~ ^ $ " in the name of a file')
         return path
@@ -110,6 +139,8 @@ Query = Annotated[str, AfterValidator(_holds_no_context)]
 LabelAnswer = Annotated[str, AfterValidator(_holds_label)]
 TargetAnswer = Annotated[str, AfterValidator(_holds_target)]
 Name = Annotated[str, AfterValidator(_safe_name)]
+Line = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Revision = Annotated[str, AfterValidator(_safe_revision)]
 Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1), AfterValidator(distinct)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), AfterValidator(distinct)]

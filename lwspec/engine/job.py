@@ -98,6 +98,17 @@ class Job:
         return canonical([self.step, others, self.inputs, self.gpus, self.compiled])
 
     @property
+    def remote_code(self) -> dict[str, str]:
+        """The models that may run code of their own, by role: a hub's commit, a folder's hash."""
+        alone = self.settings.get("model")
+        models = self.settings.get("models", {}) if alone is None else {"sender": alone}
+        return {
+            role: str(model.get("revision", model.get("weights")))
+            for role, model in models.items()
+            if model.get("remote_code")
+        }
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else may run beside it: a stopwatch would see it."""
         return self.kind == "latency"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lwspec.engine.fingerprint import Fingerprints
@@ -12,7 +13,7 @@ from lwspec.engine.loaded import LoadedSpec
 from lwspec.engine.shapes import Shape, shape_of
 from lwspec.engine.spec import Model
 from lwspec.engine.task import LOCAL_LOADERS, Data
-from lwspec.errors import nearest
+from lwspec.errors import CONVERT, nearest
 
 TOY_VERSION = 1
 """Raised when the toys change: what was made from the old ones is then made anew."""
@@ -34,6 +35,7 @@ HUB_ROWS: Mapping[tuple[str, str | None], Mapping[str, int]] = {
 }
 """Rows of hub sets by id and name, as published: so that plans need no network."""
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -88,12 +90,14 @@ def _model(
     if model.toy is not None:
         return {"toy": model.toy, "version": TOY_VERSION, "dtype": model.dtype}, ""
     assert model.path is not None
+    code = {"remote_code": True} if model.remote_code else {}
     folder = loaded.source.path.parent / model.path
     if (folder / "config.json").exists():
         if model.revision is not None:
             loaded.fail(("models", name, "revision"), "a local model has no revision")
+        _check_weights(loaded, name, folder)
         weights = fingerprints.of(folder).sha256
-        return {"weights": weights, "dtype": model.dtype}, str(folder.resolve())
+        return {"weights": weights, "dtype": model.dtype, **code}, str(folder.resolve())
     local = folder.parent.is_dir() and folder.parent != loaded.source.path.parent
     if not _HUB_ID.fullmatch(model.path) or folder.exists() or local:
         siblings = [path.name for path in folder.parent.glob("*/")]
@@ -105,7 +109,23 @@ def _model(
             to_do="give a folder relative to the spec's own, or a hub id such as org/name",
         )
     revision = model.revision or "main"
-    return {"hub": model.path, "revision": revision, "dtype": model.dtype}, model.path
+    if model.remote_code and not _COMMIT.fullmatch(revision):
+        loaded.fail(
+            ("models", name, "remote_code"),
+            f"the code of {model.path} may run, and nothing says which",
+            to_do="set its revision to the whole hash of a commit whose code you have read",
+        )
+    return {"hub": model.path, "revision": revision, "dtype": model.dtype, **code}, model.path
+
+
+def _check_weights(loaded: LoadedSpec, name: str, folder: Path) -> None:
+    """Fail where the weights are there as a pickle alone."""
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        loaded.fail(
+            ("models", name, "path"),
+            "the weights are a pickle, which is never loaded: they must be safetensors",
+            to_do=CONVERT,
+        )
 
 
 def _data(
@@ -118,10 +138,11 @@ def _data(
     at = ("tasks", task, "data")
     adapter = {} if data.adapter is None else {"adapter": data.adapter}
     if data.path not in LOCAL_LOADERS:
-        if not _HUB_ID.fullmatch(data.path):
+        if not _HUB_ID.fullmatch(data.path) or "/" not in data.path:
             loaded.fail(
                 (*at, "path"),
-                f"{data.path!r} is neither a hub id nor one of {', '.join(LOCAL_LOADERS)}",
+                f"{data.path!r} is neither a hub id (org/name) nor one of "
+                f"{', '.join(LOCAL_LOADERS)}",
                 to_do='for local files: { path = "json", data_files = { train = "train.jsonl" } }',
             )
         hub = {"hub": data.path, "name": data.name, "revision": data.revision}

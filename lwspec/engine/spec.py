@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
-from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, distinct, file_stem
+from lwspec.engine.fields import (
+    Frozen,
+    Name,
+    Names,
+    Positive,
+    Revision,
+    Seeds,
+    distinct,
+    file_stem,
+)
 from lwspec.engine.retry import Retries
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
@@ -64,14 +73,20 @@ class Model(Frozen):
 
     path: str | None = None
     toy: Literal["llama", "mistral"] | None = None
-    revision: str | None = None
+    revision: Revision | None = None
     """Of a hub model; its main branch by default."""
+    remote_code: bool = False
+    """Whether Python code that comes with the model may run. A hub model then needs its `revision`
+    as a commit's whole hash, and in either case the code must be the model's own: code that it
+    borrows from another repository is refused."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.path is None) == (self.toy is None):
             raise ValueError("a model has either a path or a toy")
+        if self.remote_code and self.toy is not None:
+            raise ValueError("a toy has no code of its own: remote_code belongs to a path")
         return self
 
 

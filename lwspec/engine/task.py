@@ -14,6 +14,7 @@ from lwspec.engine.fields import (
     Positive,
     Prompt,
     Query,
+    Revision,
     Seed,
     TargetAnswer,
     Template,
@@ -31,7 +32,7 @@ class Data(Frozen):
     path: str | None = None
     toy: Literal["sentiment", "topic"] | None = None
     name: str | None = None
-    revision: str | None = None
+    revision: Revision | None = None
     data_files: dict[str, str] | None = None
     adapter: Literal["squad", "hotpotqa", "arc", "gsm8k"] | None = None
     """Makes flat columns of a well-known set's nested rows: `lwspec/kernels/data/adapters.py`."""

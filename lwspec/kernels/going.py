@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lwspec.engine import evidence
 from lwspec.engine.job import Job
 from lwspec.engine.process import this_process
+from lwspec.engine.redact import redact
 from lwspec.engine.runfolder import JobFolder, Runs, sha256_of, write_json, write_record
 from lwspec.errors import LwspecError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag, Stopped
@@ -133,6 +134,7 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
                 "cost_version": record["cost_version"],
                 "seed": job.settings.get("seed"),
                 "places": dict(job.places),
+                "remote_code": job.remote_code,
             },
         },
     )
@@ -159,7 +161,7 @@ def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
         attempt.path / "exit.json",
         {
             "outcome": outcome,
-            "message": message,
+            "message": message and redact(message),
             "ended_at": time.time(),
             "wall_s": attempt.clock.own_s(),
             "device_s": attempt.device_s(),

@@ -13,6 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lwspec.engine.modes import keep_the_world_out
+from lwspec.engine.redact import redact_stream
 from lwspec.engine.runfolder import JobFolder, Runs
 from lwspec.errors import RunFolderError
 from lwspec.kernels.attempt import Clock, StopFlag
@@ -108,4 +110,7 @@ def _next(each: Going, told: Told | Exception | None) -> Ask | None:
 
 
 if __name__ == "__main__":
+    keep_the_world_out()
+    redact_stream(sys.stdout)
+    redact_stream(sys.stderr)
     raise SystemExit(main(sys.argv[1:]))

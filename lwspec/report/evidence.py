@@ -159,7 +159,9 @@ def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """An attempt's evidence as labelled lines."""
     evidence: Mapping[str, Any] = row["evidence"] or {}
     packages = evidence.get("packages", {})
+    ran = [f"{role} at {which}" for role, which in evidence.get("remote_code", {}).items()]
     return [
+        *([("model code", ", ".join(ran))] if ran else []),
         ("command", str(row["command"])),
         (
             "commit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
 
-from lwspec.engine.fields import Frozen, Name, Positive
+from lwspec.engine.fields import Frozen, Line, Name, Positive
+from lwspec.engine.redact import is_secret
 from lwspec.errors import SpecError, UsageError, nearest
-
-Text = Annotated[str, Field(min_length=1)]
-
 
 DEFAULT = "default"
 """The name of the cluster of which nothing is declared."""
@@ -28,14 +27,18 @@ OURS = {
 """Parameters that tracking and the checks rely on."""
 
 
+_SET = re.compile(r"""\b(\w+)=["']?([^\s"';]+)""")
+"""A variable that a line of shell sets, and the beginning of its value."""
+
+
 class Cluster(Frozen):
     """What an allocation asks SLURM for, beside the GPUs and threads that its jobs need."""
 
-    partition: Text | None = None
-    account: Text | None = None
-    qos: Text | None = None
-    constraint: Text | None = None
-    gpu: Text | None = None
+    partition: Line | None = None
+    account: Line | None = None
+    qos: Line | None = None
+    constraint: Line | None = None
+    gpu: Line | None = None
     """The type of GPU, as the cluster's gres names it."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """Host memory of one allocation; by default what the spec's two largest models need."""
@@ -45,12 +48,23 @@ class Cluster(Frozen):
     """How long before the end a job is told to save a checkpoint: a step and a save."""
     at_once: Positive = 256
     """How many allocations of one array may run at once."""
-    modules: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    modules: Annotated[tuple[Line, ...], Field(strict=False)] = ()
     """What `module load` loads before a job starts."""
-    setup: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    setup: Annotated[tuple[Line, ...], Field(strict=False)] = ()
     """Shell lines before a job starts, after the modules."""
-    sbatch: dict[str, str | int | bool] = {}
+    sbatch: dict[Line, Line | int | bool] = {}
     """Further parameters of sbatch, by their long names without dashes in front."""
+
+    @field_validator("setup")
+    @classmethod
+    def _no_secret(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name, given in (match.groups() for line in value for match in _SET.finditer(line)):
+            if is_secret(name) and not given.startswith("$"):
+                raise ValueError(
+                    f"the value of {name} would stand in a file of every submission: leave it in "
+                    f"the environment that you submit from, or read it, {name}=$(cat FILE)"
+                )
+        return value
 
     @field_validator("sbatch")
     @classmethod

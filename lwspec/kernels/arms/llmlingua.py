@@ -44,7 +44,8 @@ def compressor(model: str, device: str) -> Any:
             "a package nor a network",
         ) from None
     try:
-        return PromptCompressor(model, device_map=device, use_llmlingua2=True)
+        allowed = {"trust_remote_code": False, "use_safetensors": True}
+        return PromptCompressor(model, device, allowed, use_llmlingua2=True)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(

@@ -39,6 +39,12 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
                     )
             loaded = load_dataset(data["loader"], data_files=files, cache_dir=str(scratch))
         else:
+            if Path(data["hub"]).exists():
+                raise DataError(
+                    f"{data['hub']} is a hub set, and a folder here would be read in its place",
+                    where=str(Path(data["hub"]).resolve()),
+                    remedy="move the folder, or name its files in the spec",
+                )
             loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
         for name in sorted(wanted):
             check_order(settings, loaded[name].features)

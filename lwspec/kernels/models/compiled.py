@@ -5,6 +5,7 @@ Nothing here changes what is computed, but sums may be rounded otherwise.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from lwspec.engine.modes import own_cache
 from lwspec.errors import ModelError
 from lwspec.kernels.models.blocks import ATTENTION, attention_of, blocks_of
 
@@ -29,8 +31,10 @@ def compile_blocks(model: Any) -> None:
     """Compile what each block does beside its attention, once for all blocks and all shapes.
 
     The attention of passes that keep a KV cache reads its layer's number, which would compile it
-    anew for each layer.
+    anew for each layer. Compiled code is kept for other processes, pickles among it, which are not
+    left to torch's folder in /tmp: whoever makes that first owns it.
     """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(own_cache("torchinductor")))
     for block in blocks_of(model):
         for name, part in block.named_children():
             if name not in ATTENTION:

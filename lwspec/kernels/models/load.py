@@ -30,7 +30,10 @@ def load_reader(
     unless weights of an arm's own go into it.
     """
     load = partial(
-        _load if shared else _load.__wrapped__, attempt.job.compiled, model.get("random_weights")
+        _load if shared else _load.__wrapped__,
+        attempt.job.compiled,
+        model.get("random_weights"),
+        model.get("remote_code", False),
     )
     if "toy" in model:
         made = attempt.input(role)
@@ -45,9 +48,16 @@ def load_reader(
                 where=place,
                 remedy="restore it, or plan and submit again: other weights make other jobs",
             )
+    elif Path(place).exists():
+        raise ModelError(
+            f"{place} is a model of the hub, and a folder here would be read in its place",
+            where=str(Path(place).resolve()),
+            remedy="move the folder, or name it in the spec",
+        )
     reader = load(place, model["dtype"], model.get("revision"), device)
     commit = getattr(reader.model.config, "_commit_hash", None)
-    attempt.event("model", role=role, place=place, commit=commit)
+    ran = {"remote_code": True} if model.get("remote_code") else {}
+    attempt.event("model", role=role, place=place, commit=commit, **ran)
     if "hub" in model:
         attempt.commits[place] = commit
     return reader
@@ -57,6 +67,7 @@ def load_reader(
 def _load(
     compiled: bool,
     random_weights: int | None,
+    remote_code: bool,
     path: str | Path,
     dtype: str,
     revision: str | None,
@@ -65,7 +76,13 @@ def _load(
     """Each of a pair once in a process, with the memory free of what earlier jobs are done with."""
     gc.collect()  # compiled and recorded models refer to themselves
     return Reader.load(
-        path, dtype, revision, device, compiled=compiled, random_weights=random_weights
+        path,
+        dtype,
+        revision,
+        device,
+        compiled=compiled,
+        random_weights=random_weights,
+        remote_code=remote_code,
     )
 
 

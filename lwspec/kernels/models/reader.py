@@ -8,7 +8,7 @@ P tokens of the common prefix, V vocabulary, W width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from lwspec.errors import ModelError, NetworkError
+from lwspec.errors import CONVERT, ModelError, NetworkError
 from lwspec.kernels.message import Cached, Graft, Prompt
 from lwspec.kernels.models.captured import Kept
 from lwspec.kernels.models.compiled import compile_blocks
@@ -33,6 +33,7 @@ from lwspec.kernels.models.injected import (
 )
 from lwspec.kernels.models.masks import causal_mask
 from lwspec.kernels.models.network import unreachable
+from lwspec.kernels.models.origin import source
 from lwspec.kernels.models.prefix import Prefix, common_prefix, without
 
 TEXTS_KEPT = 4096
@@ -137,21 +138,25 @@ class Reader:
         *,
         compiled: bool = False,
         random_weights: int | None = None,
+        remote_code: bool = False,
     ) -> Reader:
         """Load a model folder or hub id. Raises ModelError or NetworkError.
 
         With `random_weights`, a seed, only its architecture: see `untrained`. Where the process
-        sees several GPUs, accelerate spreads a trained model's layers over them.
+        sees several GPUs, accelerate spreads a trained model's layers over them. Python code that
+        comes with the model runs only with `remote_code`; weights that are pickles never load.
         """
         several = device.type == "cuda" and torch.cuda.device_count() > 1
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main")
+            wanted = source(path, revision, remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(path, **wanted)
             if random_weights is not None:
-                model = untrained(path, dtype, revision, random_weights)
+                model = untrained(path, dtype, wanted, random_weights)
             else:
                 model = AutoModelForCausalLM.from_pretrained(
                     path,
-                    revision=revision or "main",
+                    **wanted,
+                    use_safetensors=True,
                     dtype=getattr(torch, dtype),
                     device_map="auto" if several else None,
                 )
@@ -161,7 +166,7 @@ class Reader:
             raise kind(
                 f"cannot load the model: {first}",
                 where=str(path),
-                remedy="check the path; for a hub model, the network and `hf auth login`",
+                remedy=_remedy(str(error)),
             ) from None
         return Reader(model, tokenizer, device, compiled=compiled)
 
@@ -319,13 +324,25 @@ class Reader:
         return embedded
 
 
-def untrained(path: str | Path, dtype: str, revision: str | None, seed: int) -> Any:
-    """A model of the same configuration, initialised from a seed as its family is; on the CPU."""
-    config = AutoConfig.from_pretrained(path, revision=revision or "main")
+def _remedy(said: str) -> str:
+    """What to do where transformers says this of a model that it cannot load."""
+    if "trust_remote_code" in said:
+        return "read the code; where you trust it, remote_code = true in the model's table"
+    if "safetensors" in said:
+        return CONVERT
+    return "check the path; for a hub model, the network and `hf auth login`"
+
+
+def untrained(path: str | Path, dtype: str, wanted: Mapping[str, Any], seed: int) -> Any:
+    """A model of the same configuration, initialised from a seed as its family is; on the CPU.
+
+    `wanted` is what `source` says of it.
+    """
+    config = AutoConfig.from_pretrained(path, **wanted)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # a GPU's generators stay as they are
         made: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=getattr(torch, dtype)
+            config, dtype=getattr(torch, dtype), trust_remote_code=wanted["trust_remote_code"]
         )
     return made
 

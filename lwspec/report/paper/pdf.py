@@ -18,6 +18,8 @@ TIMEOUT_S = 300
 _ENGINES = {"pdflatex": "-pdf", "lualatex": "-lualatex", "xelatex": "-xelatex"}
 _WHOLE_LINES = {"max_print_line": "10000", "error_line": "254", "half_error_line": "238"}
 """So that TeX breaks no line of what it prints, and cuts little of the one that it cannot read."""
+_CONFINED = {"openin_any": "p", "openout_any": "p", "shell_escape": "f"}
+"""So that TeX opens what is named below the paper's folder or comes with TeX, and runs nothing."""
 _ERROR = re.compile(r"^(?:! +|(?P<file>\S[^:\n]*):(?P<line>\d+): )(?P<what>.+)$", re.MULTILINE)
 _READ = re.compile(r"^l\.\d+ (?P<text>.*)$", re.MULTILINE)
 _MAGIC = re.compile(r"^%\s*!TEX\s+(?:TS-)?program\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
@@ -69,6 +71,7 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> set[str]:
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             "latexmk",
+            "-norc",  # which would be Perl, read from the paper's folder
             engine,
             "-interaction=nonstopmode",
             "-halt-on-error",
@@ -90,6 +93,7 @@ def _latexmk(tex: Path, pdf: Path, engine: str, date: str) -> set[str]:
                     "SOURCE_DATE_EPOCH": date,
                     "FORCE_SOURCE_DATE": "1",
                     **_WHOLE_LINES,
+                    **_CONFINED,
                 },
             )
         except subprocess.TimeoutExpired:

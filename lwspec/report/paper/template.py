@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lwspec.errors import ReportError, nearest
 
@@ -154,7 +155,7 @@ def _read(path: Path) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    return ImmutableSandboxedEnvironment(
         block_start_string=r"\BLOCK{",
         block_end_string="}",
         variable_start_string=r"\VAR{",
