@@ -1,0 +1,50 @@
+"""`lwspec completion SHELL`: what a shell evaluates to complete verbs, options, specs and jobs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import argcomplete
+from argcomplete.completers import DirectoriesCompleter, FilesCompleter
+
+from lwspec.engine.runfolder import Runs
+from lwspec.engine.submit import PlanMemory
+from lwspec.errors import LwspecError
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the shell's code."""
+    print(argcomplete.shellcode(["lwspec"], shell=options.shell))
+    return 0
+
+
+def answer(parser: argparse.ArgumentParser) -> None:
+    """Tell the shell that asked what could stand at its cursor, and exit."""
+    argcomplete.autocomplete(parser, default_completer=_values)
+
+
+def _values(action: argparse.Action, parsed_args: argparse.Namespace, **asked: Any) -> Iterable[str]:
+    """What an argument could be, by what it is called."""
+    asked |= {"action": action, "parsed_args": parsed_args}
+    if action.dest in ("ref", "only"):
+        return labels(parsed_args.runs)
+    if action.dest == "spec":
+        return list(FilesCompleter(("toml",))(**asked))
+    if action.dest in ("runs", "paper"):
+        return list(DirectoriesCompleter()(**asked))
+    if action.dest in ("db", "html", "sender", "receiver", "task"):
+        return list(FilesCompleter()(**asked))
+    return ()
+
+
+def labels(runs: Path) -> list[str]:
+    """Kind and label of every job of the plan that was shown last; none where none was."""
+    memory = PlanMemory(Runs(runs))
+    try:
+        plan = memory.shown_last()
+    except LwspecError:  # a shell at its prompt has nowhere to show it
+        return []
+    return [f"{job['kind']} {job['label']}" for job in plan["jobs"].values()] if plan else []
