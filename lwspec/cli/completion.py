@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import argcomplete
-from argcomplete.completers import DirectoriesCompleter, FilesCompleter
+from argcomplete.completers import BaseCompleter, DirectoriesCompleter, FilesCompleter
+from argcomplete.shell_integration import shellcode
 
 from lwspec.engine.runfolder import Runs
 from lwspec.engine.submit import PlanMemory
@@ -17,27 +17,35 @@ from lwspec.errors import LwspecError
 
 def main(options: argparse.Namespace) -> int:
     """Print the shell's code."""
-    print(argcomplete.shellcode(["lwspec"], shell=options.shell))
+    print(shellcode(["lwspec"], shell=options.shell))
     return 0
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
     """Tell the shell that asked what could stand at its cursor, and exit."""
-    argcomplete.autocomplete(parser, default_completer=_values)
+    argcomplete.autocomplete(parser, default_completer=_Values())
 
 
-def _values(action: argparse.Action, parsed_args: argparse.Namespace, **asked: Any) -> Iterable[str]:
+class _Values(BaseCompleter):
     """What an argument could be, by what it is called."""
-    asked |= {"action": action, "parsed_args": parsed_args}
-    if action.dest in ("ref", "only"):
-        return labels(parsed_args.runs)
-    if action.dest == "spec":
-        return list(FilesCompleter(("toml",))(**asked))
-    if action.dest in ("runs", "paper"):
-        return list(DirectoriesCompleter()(**asked))
-    if action.dest in ("db", "html", "sender", "receiver", "task"):
-        return list(FilesCompleter()(**asked))
-    return ()
+
+    def __call__(
+        self,
+        *,
+        prefix: str,
+        action: argparse.Action,
+        parser: argparse.ArgumentParser,
+        parsed_args: argparse.Namespace,
+    ) -> Iterable[str]:
+        if action.dest in ("ref", "only"):
+            return labels(parsed_args.runs)
+        if action.dest == "spec":
+            return list(FilesCompleter(("toml",))(prefix))
+        if action.dest in ("runs", "paper"):
+            return list(DirectoriesCompleter()(prefix))
+        if action.dest in ("db", "html", "sender", "receiver"):
+            return list(FilesCompleter()(prefix))
+        return ()
 
 
 def labels(runs: Path) -> list[str]:

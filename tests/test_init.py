@@ -1,0 +1,185 @@
+"""`lwspec init`: what it writes can be planned and run as it stands, and says what it guessed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import ROOT, WORDS, make_rows
+
+from lwspec.cli import main
+from lwspec.cli.guess import guess
+from lwspec.cli.new_task import known_tasks
+from lwspec.cli.templates import toml
+from lwspec.errors import DataError
+
+MOODS = ("calm", "angry", "glad")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(path: str) -> dict[str, Any]:
+    """A spec that was written, after the schema beside it and a plan have taken it."""
+    spec = tomllib.loads(Path(path).read_text())
+    schema = json.loads((Path(path).parent / "lwspec.schema.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(spec)
+    assert Path(path).read_text().startswith("#:schema lwspec.schema.json\n")
+    assert main(["plan", path]) == 0
+    return spec
+
+
+def write_csv(path: str, rows: int = 60) -> None:
+    with Path(path).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "mood"])
+        for n in range(rows):
+            writer.writerow([n, f'{WORDS[n % 12]}, "{WORDS[n % 7]}" {n}', MOODS[n % 3]])
+
+
+def test_without_arguments_it_is_a_toy_pair_that_can_be_planned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init"]) == 0
+    assert "next     lwspec plan spec.toml" in capsys.readouterr().out
+    assert not Path("runs").exists()
+    spec = written("spec.toml")
+    assert {model["toy"] for model in spec["models"].values()} == {"llama", "mistral"}
+    assert "not in the template" not in capsys.readouterr().out
+    assert (folder / ".gitignore").read_text().split() == ["runs/", "results.db*", "paper/"]
+
+
+def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("spec.toml", "other.tex", ".gitignore", "lwspec.schema.json"):
+        (folder / name).write_text("mine")
+    assert main(["init"]) == 2
+    assert main(["init", "other.toml"]) == 2
+    assert not Path("other.toml").exists()
+    assert main(["init", "third.toml"]) == 0
+    assert "lacks runs/, results.db*, paper/" in capsys.readouterr().out
+    for name in ("spec.toml", "other.tex", ".gitignore", "lwspec.schema.json"):
+        assert (folder / name).read_text() == "mine"
+
+
+def test_rows_and_models_of_one_s_own(world: Path) -> None:
+    write_csv("mood.csv")
+    pair = ("--sender", str(world / "models/llama"), "--receiver", str(world / "models/mistral"))
+    assert main(["init", "specs/mine.toml", *pair, "--task", "feeling=mood.csv"]) == 0
+    spec = written("specs/mine.toml")
+    task = spec["tasks"]["feeling"]
+    assert task["context"] == "{text}" and task["label"] == "mood"
+    assert task["labels"] == sorted(MOODS)
+    assert task["data"] == {"path": "csv", "data_files": {"train": "../mood.csv"}}
+    assert task["sender_prompt"] == "Text: {context}\nMood (angry, calm, or glad):"
+    assert task["splits"]["test"] == {"from": "train", "rows": 12}
+    text = Path("specs/mine.toml").read_text()
+    assert "# guessed from 60 rows of mood.csv" in text
+    assert "# columns that nothing reads: id" in text
+    assert set(spec["models"]) == {"llama", "mistral"}
+
+
+def test_tasks_of_both_kinds_get_a_table_each() -> None:
+    make_rows(Path("data"))
+    rows = [
+        {"article": f"{' '.join(WORDS)} {n}", "headline": f"{WORDS[n % 12]} {n}"} for n in range(40)
+    ]
+    Path("news.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    colours = "colour=data/train.jsonl,data/test.jsonl"
+    assert main(["init", "--task", colours, "--task", "news=news.jsonl", "--task", "trec"]) == 0
+    spec = written("spec.toml")
+    news, colour = spec["tasks"]["news"], spec["tasks"]["colour"]
+    assert (news["kind"], news["target"]) == ("generation", "{headline}")
+    assert colour["labels"] == ["0", "1", "2"]
+    assert colour["splits"]["test"] == "test"
+    assert colour["splits"]["validation"] == {"from": "train", "rows": 7}
+    assert [table["tasks"] for table in spec["table"]] == [["colour", "trec"], ["news"]]
+
+
+def test_the_tasks_known_by_name_are_those_of_the_specs() -> None:
+    for name in ("quickstart.toml", "final.toml"):
+        tasks = tomllib.loads((ROOT / "specs" / name).read_text())["tasks"]
+        for task, table in tasks.items():
+            assert tomllib.loads(known_tasks()[task])["tasks"] == {task: table}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", "sst"], "did you mean: sst2"),
+        (["--task", "mood=moods.csv"], "did you mean: mood.csv"),
+        (["--task", "mood=mood.txt"], "none of the endings"),
+        (["--task", "mood=few.csv"], "9 different texts"),
+        (["--task", "mood=broken.jsonl"], "cannot read the rows"),
+        (["--sender", "org/name"], "give both, or neither"),
+        (["--sender", "data", "--receiver", "org/name"], "neither a folder with a config.json"),
+        (["spec"], "lwspec init spec.toml"),
+    ],
+)
+def test_what_cannot_be_a_spec_is_refused_and_leaves_nothing(
+    arguments: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv("mood.csv")
+    write_csv("few.csv", 9)
+    Path("mood.txt").write_text("calm")
+    Path("broken.jsonl").write_text('{"text": ')
+    Path("data").mkdir()
+    before = sorted(folder.iterdir())
+    assert main(["init", *arguments]) != 0
+    assert said in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+TEXTS = [f"a text that is long enough {n}" for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "answer", "labels"),
+    [
+        ({"t": TEXTS, "x": ["a", "b"] * 20, "label": ["u", "v"] * 20}, 0, "label", ("u", "v")),
+        ({"t": TEXTS, "x": ["a", "b"] * 20, "z": ["c", "d"] * 20}, 0, "z", ("c", "d")),
+        ({"t": TEXTS, "x": ["a", "b"] * 20, "summary": TEXTS[::-1]}, 1, "summary", ()),
+        ({"t": TEXTS, "short": [text[-9:] for text in TEXTS]}, 1, "short", ()),
+        ({"t": TEXTS, "y": [1, 3] * 20}, 0, "y", ("0", "1", "2", "3")),
+        ({"t": TEXTS, "y": [True, False] * 20}, 0, "y", ("no", "yes")),
+    ],
+)
+def test_a_task_is_guessed_from_its_columns(
+    columns: dict[str, list[Any]], kind: int, answer: str, labels: tuple[str, ...]
+) -> None:
+    found = guess(columns, {}, "rows")
+    assert found.context == "t"
+    assert found.kind == ("classification", "generation")[kind]
+    assert (found.answer, found.labels) == (answer, labels)
+
+
+def test_names_that_a_file_has_for_its_labels_are_taken() -> None:
+    found = guess({"t": TEXTS, "y": [0, 1] * 20}, {"y": ["bad", "good"]}, "rows")
+    assert found.labels == ("bad", "good")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"t": TEXTS},
+        {"a text": TEXTS, "label": ["u", "v"] * 20},
+        {"t": [*TEXTS[:-1], None], "label": ["u", "v"] * 20},
+        {"t": TEXTS, "y": [-1, 1] * 20},
+        {"t": TEXTS, "y": [0.5, 1.0] * 20},
+    ],
+)
+def test_rows_that_no_task_could_read_are_refused(columns: dict[str, list[Any]]) -> None:
+    with pytest.raises(DataError):
+        guess(columns, {}, "rows")
+
+
+def test_any_text_can_be_written_as_toml() -> None:
+    value = {"a b": ['"', "\\", "\n\t\x7f\x01", "é\u2028", 0.5, True, {"k": 1}]}
+    assert tomllib.loads(f"x = {toml(value)}")["x"] == value
