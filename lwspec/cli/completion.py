@@ -23,7 +23,7 @@ def main(options: argparse.Namespace) -> int:
 
 def answer(parser: argparse.ArgumentParser) -> None:
     """Tell the shell that asked what could stand at its cursor, and exit."""
-    argcomplete.autocomplete(parser, default_completer=_Values())
+    argcomplete.autocomplete(parser, always_complete_options=False, default_completer=_Values())
 
 
 class _Values(BaseCompleter):

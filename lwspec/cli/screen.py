@@ -35,7 +35,7 @@ def screen(view: View, width: int, height: int, *, ascii_only: bool = False) -> 
         there["experiment"] = [_experiment(each, names, ascii_only) for each in unfinished]
     lines = head
     for (name, block), room in zip(there.items(), rooms, strict=True):
-        title = f"{name:<{names}}   jobs done" if name == "experiment" else name
+        title = f"{name:<{names}}  done/jobs{'left':>{BAR + 12}}" if name == "experiment" else name
         lines += [Text(), Text(title, style="dim"), *_cut(block, room)]
     for line in lines:
         line.truncate(width, overflow="crop" if ascii_only else "ellipsis")
