@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import datasets
 import jsonschema
 import pytest
-from conftest import ROOT, WORDS, make_rows
+from conftest import ENVIRONMENT, ROOT, WORDS, make_rows
 
 from lwspec.cli import main
 from lwspec.cli.guess import guess
 from lwspec.cli.new_task import known_tasks
+from lwspec.cli.session import open_session
 from lwspec.cli.templates import toml
+from lwspec.engine.submit import LOCAL, write_jobs
 from lwspec.errors import DataError
 
 MOODS = ("calm", "angry", "glad")
@@ -69,9 +74,18 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
         assert (folder / name).read_text() == "mine"
 
 
-def test_rows_and_models_of_one_s_own(world: Path) -> None:
+def make_model(path: Path) -> None:
+    """What a plan reads of a model."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({**sizes, "vocab_size": 300}))
+
+
+def test_rows_and_models_of_one_s_own(folder: Path) -> None:
     write_csv("mood.csv")
-    pair = ("--sender", str(world / "models/llama"), "--receiver", str(world / "models/mistral"))
+    make_model(folder / "models/llama")
+    make_model(folder / "models/mistral")
+    pair = ("--sender", "models/llama", "--receiver", "models/mistral")
     assert main(["init", "specs/mine.toml", *pair, "--task", "feeling=mood.csv"]) == 0
     spec = written("specs/mine.toml")
     task = spec["tasks"]["feeling"]
@@ -83,7 +97,10 @@ def test_rows_and_models_of_one_s_own(world: Path) -> None:
     text = Path("specs/mine.toml").read_text()
     assert "# guessed from 60 rows of mood.csv" in text
     assert "# columns that nothing reads: id" in text
-    assert set(spec["models"]) == {"llama", "mistral"}
+    paths = {name: model["path"] for name, model in spec["models"].items()}
+    assert paths == {"llama": "../models/llama", "mistral": "../models/mistral"}
+    (bridge,) = (e["bridge"] for e in spec["experiment"] if "bridge" in e)
+    assert bridge["layer"] == 1
 
 
 def test_tasks_of_both_kinds_get_a_table_each() -> None:
@@ -101,6 +118,28 @@ def test_tasks_of_both_kinds_get_a_table_each() -> None:
     assert colour["splits"]["test"] == "test"
     assert colour["splits"]["validation"] == {"from": "train", "rows": 7}
     assert [table["tasks"] for table in spec["table"]] == [["colour", "trec"], ["news"]]
+
+
+def test_jobs_read_the_rows_as_they_were_guessed(folder: Path) -> None:
+    write_csv("mood.csv")
+    texts = [f"{WORDS[n % 12]} {WORDS[n % 7]} {n}" for n in range(60)]
+    rows = [{"text": text, "answer": len(text) % 2 == 0} for text in texts]
+    Path("even.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    named = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["low", "high"])}
+    )
+    halves = {"text": texts, "label": [n % 2 for n in range(60)]}
+    datasets.Dataset.from_dict(halves, named).to_parquet("half.parquet")
+    tasks = [f"--task={name}" for name in ("mood=mood.csv", "even=even.jsonl", "half=half.parquet")]
+    assert main(["init", *tasks]) == 0
+    found = open_session(Path("spec.toml"), Path("results.db"), Path("runs"))
+    jobs = [job.id for job in found.plan.expansion.jobs.values() if job.step == "data"]
+    write_jobs(found.plan, found.runs, dict.fromkeys(jobs, 600.0), LOCAL)
+    command = [sys.executable, "-m", "lwspec.kernels.run", *(f"runs/{job}" for job in jobs)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    labels = {name: task["labels"] for name, task in written("spec.toml")["tasks"].items()}
+    assert labels == {"mood": sorted(MOODS), "even": ["no", "yes"], "half": ["low", "high"]}
 
 
 def test_the_tasks_known_by_name_are_those_of_the_specs() -> None:
