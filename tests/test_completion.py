@@ -77,5 +77,6 @@ def test_every_shell_gets_its_own_code(shell: str, capsys: pytest.CaptureFixture
     assert main(["completion", shell]) == 0
     code = capsys.readouterr().out
     assert "lwspec" in code
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=code, text=True, check=True)
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed: its code was not parsed")
+    subprocess.run([shell, "-n"], input=code, text=True, check=True)
