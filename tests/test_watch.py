@@ -291,7 +291,7 @@ def test_where_there_is_no_unicode_there_is_a_bar_too() -> None:
     [
         ("", ""),
         (
-            "a\nTraceback (most recent call last):\n  File x\n    y\nKeyError: 'z'\n",
+            "no error so far\nTraceback (most recent call last):\n  File x\n    y\nKeyError: 'z'\n",
             "KeyError: 'z'",
         ),
         (
