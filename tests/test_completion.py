@@ -68,7 +68,7 @@ def test_labels_of_the_plan_that_was_shown_last(ask: Ask) -> None:
     assert main(["plan", "small.toml"]) == 0
     labels = {rf"fit\ bridge\ sentiment\ s{seed}" for seed in (42, 123, 456)}
     assert set(ask(r"lwspec logs fit\ b")) == labels
-    Path("runs/plans/last.json").write_text("{")
+    Path("runs/plans/last.json").write_text("{")  # a shell at its prompt is told nothing of it
     assert ask("lwspec retry --only fi") == []
 
 

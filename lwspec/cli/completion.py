@@ -12,7 +12,6 @@ from argcomplete.shell_integration import shellcode
 
 from lwspec.engine.runfolder import Runs
 from lwspec.engine.submit import PlanMemory
-from lwspec.errors import LwspecError
 
 
 def main(options: argparse.Namespace) -> int:
@@ -50,9 +49,5 @@ class _Values(BaseCompleter):
 
 def labels(runs: Path) -> list[str]:
     """Kind and label of every job of the plan that was shown last; none where none was."""
-    memory = PlanMemory(Runs(runs))
-    try:
-        plan = memory.shown_last()
-    except LwspecError:  # a shell at its prompt has nowhere to show it
-        return []
+    plan = PlanMemory(Runs(runs)).shown_last()
     return [f"{job['kind']} {job['label']}" for job in plan["jobs"].values()] if plan else []
