@@ -238,8 +238,10 @@ def test_rates_are_of_the_last_minute_and_survive_validation() -> None:
     assert now.left_s == pytest.approx((1000 - 490) / 10)
     slower = count(counts, [event(t, 490 + (t - 50), 1000) for t in range(120, 150)])
     assert pace(slower, event(149, 589, 1000)).per_s == pytest.approx(1.0)
-    anew = count(slower, [event(200, 3, 1000)])
-    assert pace(anew, event(200, 3, 1000)).per_s is None
+    anew = count(slower, [event(150, 3, 1000), event(151, 13, 1000)])
+    assert pace(anew, event(151, 13, 1000)).per_s == pytest.approx(10.0)
+    first = count({}, [event(0, 3, 1000)])
+    assert pace(first, event(0, 3, 1000)).per_s is None
 
 
 def made_up(experiments: int, failures: int, running: int, notes: int = 0) -> View:
