@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -119,6 +120,10 @@ class Terminal:
 
     def read(self) -> bool:
         """What came next; False at the end."""
+        ready, _, _ = select.select([self._fd], [], [], 60)
+        if not ready:
+            self.process.kill()
+            raise AssertionError(f"nothing more was shown: {self.raw!r}")
         try:
             data = os.read(self._fd, 1 << 16)
         except OSError:  # nobody holds the other side
