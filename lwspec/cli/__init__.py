@@ -16,6 +16,7 @@ from lwspec.engine.redact import redact
 from lwspec.errors import LwspecError
 
 VERBS = {
+    "init": "write a commented spec: of your models and data, or of a toy pair without arguments",
     "plan": "jobs, price against the budget, what changed since the last submit",
     "submit": "run what the plan lacks",
     "status": "every job's state, progress, and what was spent",
@@ -27,6 +28,7 @@ VERBS = {
     "bench": "measure this machine, so that plans are priced by what it does",
     "doctor": "whether this machine has what experiments need, and how to mend what it lacks",
     "schema": "the JSON Schema of specs, for editors that complete and check TOML",
+    "completion": "what a shell evaluates to complete verbs, options, specs and jobs",
     "why": "from a table entry, macro, claim or job to runs, commit, command, hardware",
 }
 
@@ -70,6 +72,10 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("spec", type=Path, nargs="?", help="whose own arms are in it, too")
     elif name == "doctor":
         verb.add_argument("spec", type=Path, nargs="?", help="whose models are looked for, too")
+    elif name == "completion":
+        verb.add_argument("shell", choices=("bash", "zsh", "fish"))
+    elif name == "init":
+        _init(verb)
     elif name in ("plan", "run"):
         verb.add_argument("spec", type=Path)
     else:
@@ -106,7 +112,23 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     if name in ("plan", "status", "why"):
         verb.add_argument("--json", action="store_true")
     if name == "status":
-        verb.add_argument("--watch", action="store_true", help="again every two seconds")
+        verb.add_argument("--watch", action="store_true", help="stay until nothing runs any more")
+
+
+def _init(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "spec", type=Path, nargs="?", default=Path("spec.toml"), help="default: spec.toml"
+    )
+    model = "a folder with a config.json, or a hub id such as org/name"
+    verb.add_argument("--sender", metavar="MODEL", help=model)
+    verb.add_argument("--receiver", metavar="MODEL", help=model)
+    verb.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME=FILE[,TEST]",
+        help="rows of a task of your own (csv, jsonl, parquet), or the NAME alone of a known one",
+    )
 
 
 def database(text: str) -> Path:
@@ -131,7 +153,12 @@ def _executor(verb: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    options = parser().parse_args(arguments)
+    whole = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from lwspec.cli.completion import answer  # argcomplete is for shells that ask
+
+        answer(whole)
+    options = whole.parse_args(arguments)
     keep_the_world_out()
     try:
         verb = import_module(f"lwspec.cli.{options.verb}")

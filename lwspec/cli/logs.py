@@ -17,7 +17,7 @@ def main(options: argparse.Namespace) -> int:
     jobs = matching(list(session.plan.expansion.jobs.values()), options.ref)
     for job in jobs[:MOST_JOBS]:
         print(f"== {job.kind} {job.label} [{session.plan.states[job.id]}]")
-        paths = _paths(session, job.id)
+        paths = log_paths(session, job.id)
         for path in paths:
             print(f"-- {path}")
             print(printable(path.read_text(encoding="utf-8", errors="replace").rstrip()))
@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _paths(session: Session, job: str) -> list[Path]:
+def log_paths(session: Session, job: str) -> list[Path]:
     """The logs that there are: of the newest attempt, and of the allocation around it."""
     attempts = session.runs.folder(job).attempts()
     found = [attempts[-1].path / "log.txt"] if attempts else []

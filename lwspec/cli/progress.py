@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lwspec.cli.pace import Pace, Paces
 from lwspec.cli.terminal import printable
 from lwspec.engine.local import Running, Tick
-from lwspec.engine.runfolder import AttemptFolder, Runs
+from lwspec.engine.runfolder import Runs
 
 LINES_EVERY_S = 10.0
 LOOK_EVERY_S = 0.5
@@ -39,41 +38,24 @@ def observer(runs: Runs) -> Iterator[Callable[[Tick], None]]:
 
 
 class _Watch:
-    """Reads what is new in the events of running jobs."""
+    """What processes are at."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._offsets: dict[Path, int] = {}
-        self._first: dict[Path, dict[str, Any]] = {}
-        self._last: dict[Path, dict[str, Any]] = {}
+        self._paces = Paces()
 
-    def at(self, running: Running) -> tuple[str, dict[str, Any] | None]:
-        """What a process is at, and its newest progress event."""
+    def at(self, running: Running) -> tuple[str, Pace | None]:
+        """What a process is at, and how fast."""
         for job in running.pack.jobs:
             folder = self._runs.folder(job.id)
             if not folder.owed(job.outputs):
                 continue
-            attempts = folder.attempts()
-            if attempts and attempts[-1].path.stat().st_mtime >= running.started_at:
-                return self._progress(f"{job.kind} {job.label}", attempts[-1])
-            return f"{job.kind} {job.label}", None
+            attempts, text = folder.attempts(), f"{job.kind} {job.label}"
+            if not attempts or attempts[-1].path.stat().st_mtime < running.started_at:
+                return text, None
+            pace = self._paces.of(attempts[-1])
+            return (text, None) if pace is None else (f"{text} {pace}", pace)
         return running.pack.label, None
-
-    def _progress(self, text: str, attempt: AttemptFolder) -> tuple[str, dict[str, Any] | None]:
-        path = attempt.path
-        events, self._offsets[path] = attempt.events(self._offsets.get(path, 0))
-        for event in events:
-            if event["event"] == "progress":
-                if event["what"] != self._last.get(path, event)["what"] or path not in self._first:
-                    self._first[path] = event
-                self._last[path] = event
-        if path not in self._last:
-            return text, None
-        first, last = self._first[path], self._last[path]
-        seconds, rate = last["time"] - first["time"], ""
-        if seconds > 0 and last["done"] > first["done"]:
-            rate = f" {(last['done'] - first['done']) / seconds:.1f}/s"
-        return f"{text} {last['what']} {last['done']}/{last['total']}{rate}", last
 
 
 class _Lines:
@@ -115,9 +97,9 @@ class _Bars:
         for gone in set(self._bars) - set(current):
             self._progress.remove_task(self._bars.pop(gone))
         for pack, one in current.items():
-            name, event = self._watch.at(one)
+            name, pace = self._watch.at(one)
             text = escape(printable(name))
             if pack not in self._bars:
                 self._bars[pack] = self._progress.add_task(text, total=None)
-            done, total = (event["done"], event["total"]) if event else (0, None)
+            done, total = (pace.done, pace.total) if pace else (0, None)
             self._progress.update(self._bars[pack], description=text, completed=done, total=total)

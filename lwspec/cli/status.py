@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import Counter
 from typing import Any
 
@@ -18,38 +17,21 @@ from lwspec.cli.terminal import printable
 from lwspec.engine.job import Job
 from lwspec.engine.states import State, blockers
 
-WATCH_EVERY_S = 2.0
-
 
 def main(options: argparse.Namespace) -> int:
-    """Show the state once, or again and again until nothing runs."""
-    while True:
-        session = open_session(
-            options.spec, options.db, options.runs, rescan=options.rescan, quiet=options.json
-        )
-        console = Console(highlight=False, soft_wrap=True)
-        if options.json:
-            print(json.dumps(_json(session), indent=1))
-        else:
-            if options.watch and console.is_terminal:
-                console.clear()
-            _show(session, console)
-        again = _keep_going(options, session) if options.watch else 0
-        if not options.watch or not (again or session.plan.in_hand):
-            return 1 if State.FAILED in session.plan.states.values() else 0
-        time.sleep(WATCH_EVERY_S)
+    """Show the state once, or stay and show what changes."""
+    if options.watch:
+        from lwspec.cli.watch import watch  # what it draws with is not for every command
 
-
-def _keep_going(options: argparse.Namespace, session: Session) -> int:
-    """Submit to SLURM again what was submitted and may be tried again."""
-    if not session.watched.newest:
-        return 0
-    from lwspec.cli.slurm import try_again  # submitit is not for every command
-
-    again, trouble = try_again(options, session)
-    if trouble is not None:
-        print(trouble)
-    return again
+        return watch(options)
+    session = open_session(
+        options.spec, options.db, options.runs, rescan=options.rescan, quiet=options.json
+    )
+    if options.json:
+        print(json.dumps(as_json(session), indent=1))
+    else:
+        _show(session, Console(highlight=False, soft_wrap=True))
+    return 1 if State.FAILED in session.plan.states.values() else 0
 
 
 def _show(session: Session, console: Console) -> None:
@@ -69,7 +51,7 @@ def _show(session: Session, console: Console) -> None:
         )
     console.print(table)
     for job in plan.expansion.jobs.values():
-        line = _line(session, job)
+        line = line_of(session, job)
         if line:
             console.print(escape(printable(line)))
     earlier = [job for job in plan.granted_s if job not in plan.expansion.jobs]
@@ -82,7 +64,7 @@ def _show(session: Session, console: Console) -> None:
     )
 
 
-def _line(session: Session, job: Job) -> str | None:
+def line_of(session: Session, job: Job) -> str | None:
     """What is worth a line of its own: what runs, what failed and why, what it blocks."""
     plan, state = session.plan, session.plan.states[job.id]
     tried, held = session.records.attempts.get(job.id, ()), session.watched.held.get(job.id)
@@ -107,7 +89,8 @@ def _line(session: Session, job: Job) -> str | None:
     return None
 
 
-def _json(session: Session) -> dict[str, Any]:
+def as_json(session: Session) -> dict[str, Any]:
+    """What programs are told."""
     plan = session.plan
     return {
         "spec": plan.loaded.spec.name,

@@ -45,9 +45,13 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
         ) from None
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 text: {error.reason}", where=str(path)) from None
+    return check(Source(path, text), arms)
+
+
+def check(source: Source, arms: Arms) -> LoadedSpec:
+    """Check a spec's text, which may not have been written yet. Raises as `load` does."""
     _check_own_arms(arms)
-    source = Source(path, text)
-    raw = toml.parse(text, str(path))
+    raw = toml.parse(source.text, str(source.path))
     merged = _merge_defaults(raw, arms, source)
     try:
         spec = Spec.model_validate(merged)
@@ -55,8 +59,8 @@ def load(path: Path, arms: Arms) -> LoadedSpec:
         raise SpecErrors(explain(error.errors(), merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
     checks = (_check_names, _check_controls, _check_train_on, _check_arm_tables, _check_sweeps)
-    for check in checks:
-        check(loaded, arms)
+    for look in checks:
+        look(loaded, arms)
     check_artefacts(loaded)
     used = {name: arms[name] for experiment in spec.experiment for name in experiment.arms}
     return replace(loaded, unequal=check_fairness(loaded, arms), arms=used)

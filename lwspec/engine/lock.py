@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,3 +49,14 @@ def only_one(runs: Path, wait_s: float = 0.0) -> Iterator[None]:
         file.write(f"process {os.getpid()}")
         file.flush()
         yield
+
+
+def held(runs: Path) -> bool:
+    """Whether another process holds the folder's lock; asks without taking it."""
+    path = runs / "local.lock"
+    if not path.exists():
+        return False
+    wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    with path.open("rb") as file:
+        told = fcntl.fcntl(file, fcntl.F_GETLK, wanted)
+    return bool(struct.unpack("hhqqi", told)[0] != fcntl.F_UNLCK)

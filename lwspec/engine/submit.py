@@ -139,6 +139,11 @@ class PlanMemory:
         last = self._read("last.json")
         return Path(last["spec_path"]) if last else None
 
+    def shown_last(self) -> dict[str, Any] | None:
+        """The plan that was shown last here, of whichever spec."""
+        last = self._read("last.json")
+        return self.shown(last["spec"]) if last else None
+
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self._folder / name
         return read_json(path) if path.exists() else None
