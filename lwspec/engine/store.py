@@ -1,7 +1,7 @@
 """results.db: what the run folders say, in tables that a person can query.
 
 Only the command line opens it; jobs never do. It can be deleted and is rebuilt from `runs/`. One of
-an older schema is migrated all the same: that takes no time, and keeps what was recorded from run
+an older schema is migrated all the same: that takes seconds, and keeps what was recorded from run
 folders that are damaged since.
 """
 

@@ -118,5 +118,14 @@ def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("hardware", f"{row['hardware']} on {row['host']}"),
         ("time", f"{float(row['wall_s'] or 0):.1f} s"),
         ("memory", f"{int(row['peak_bytes'] or 0) / 2**20:.0f} MiB at the peak"),
+        *_repeats(evidence),
         ("packages", shlex.join(f"{name}=={version}" for name, version in packages.items())),
     ]
+
+
+def _repeats(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whether the same job would end with the same bytes, where that was recorded."""
+    if "deterministic" not in evidence:
+        return []
+    exact = evidence["deterministic"]
+    return [("repeats", "to the bit" if exact else f"to a few digits: {evidence['varies']}")]
