@@ -14,7 +14,6 @@ Made = dict[tuple[str, str, str], str]
 """SHA-256 of each file of a taken output, by the job's label, the output and the file."""
 
 HEAD = SPEC.split("[[experiment]]")[0]
-TABLE = '[[table]]\nname = "all"\nexperiments = [NAMES]\nunequal = "to be run, not compared"\n'
 SMALL = (
     ("seeds = [1, 2]", "seeds = [1]"),
     ("samples = 48, epochs = 2", "samples = 24, epochs = 1"),
@@ -25,13 +24,11 @@ def repeated(
     folder: Path, world: Path, experiments: str, changes: Sequence[tuple[str, str]] = ()
 ) -> tuple[list[Project], list[Made]]:
     """The projects, and what each made; sets and dicts of text are in another order in each."""
-    names = [line.split('"')[1] for line in experiments.splitlines() if line.startswith("name")]
-    table = TABLE.replace("NAMES", ", ".join(f'"{name}"' for name in names))
     projects = []
     for number in ("1", "2"):
         (folder / number).mkdir()
         project = Project(folder / number, world)
-        project.write(HEAD + experiments + table)
+        project.write(HEAD + experiments)
         for old, new in (*SMALL, *changes):
             project.change(old, new)
         done = subprocess.run(

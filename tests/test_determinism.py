@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from conftest import Project
@@ -11,6 +13,7 @@ from repeated import differing, repeated
 
 from lwspec.engine.runfolder import read_json
 from lwspec.kernels.arms import all_arms
+from lwspec.kernels.attempt import Attempt, Clock, StopFlag
 
 FEW = """\
 [[experiment]]
@@ -34,6 +37,7 @@ link = { layer = 2, tokens = 2, anchors = 90 }
 graft = { layer = 2, into = 1 }
 interlat = { layer = 2, tokens = 2 }
 vector_translation = { layer = 2 }
+c2c_private = { width = 8, anneal_steps = 2 }
 random_map = { layer = 1 }
 ridge_map = { layer = 1 }
 linear_probe = { layer = 1, folds = 2, inverse_penalties = [0.1, 1.0] }
@@ -50,6 +54,7 @@ text_relay = { prompt = "Text: {context}\\nKeywords:", max_new_tokens = 6 }
 few_shot = { max_prompt_tokens = 100 }
 prompt_tuning = { text = true }
 lora = { rank = 2 }
+c2c = { width = 8, anneal_steps = 2 }
 cross_lora = { rank = 2, batch_size = 8 }
 
 [[experiment]]
@@ -87,6 +92,24 @@ def test_a_plan_run_twice_makes_the_same_bytes(tmp_path: Path, world: Path) -> N
     assert {"rows", "states", "weights", "predictions"} <= kinds
     assert evidence(project, "fit")["deterministic"] is True
     assert "repeats   to the bit" in project.run("why", "fit bridge colour s1").stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "compiled", "jobs", "why"),
+    [
+        ("fit", False, 1, None),
+        ("fit", True, 1, "recorded passes"),
+        ("fit", False, 3, "2 other fits"),
+        ("evaluate", True, 1, "recorded passes"),
+        ("latency", False, 1, "measures time"),
+    ],
+)
+def test_an_attempt_knows_what_its_numbers_vary_with(
+    kind: str, compiled: bool, jobs: int, why: str | None
+) -> None:
+    job, nowhere = SimpleNamespace(kind=kind, compiled=compiled), cast("Any", None)
+    attempt = Attempt(cast("Any", job), nowhere, nowhere, StopFlag(), 1.0, clock=Clock(jobs))
+    assert (attempt.varies is None) if why is None else (why in str(attempt.varies))
 
 
 @pytest.mark.every_arm
