@@ -14,6 +14,7 @@ from repeated import differing, repeated
 from lwspec.engine.runfolder import read_json
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag
+from lwspec.report.evidence import attempt_lines
 
 FEW = """\
 [[experiment]]
@@ -112,6 +113,20 @@ def test_an_attempt_knows_what_its_numbers_vary_with(
     assert (attempt.varies is None) if why is None else (why in str(attempt.varies))
 
 
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ({"deterministic": True, "varies": None}, "to the bit"),
+        ({"deterministic": False, "varies": "it measures time"}, "to a few digits: it measures"),
+        ({}, None),
+    ],
+)
+def test_why_says_whether_an_attempt_repeats(recorded: dict[str, Any], said: str | None) -> None:
+    row = dict.fromkeys("command git_sha dirty hardware host wall_s peak_bytes".split())
+    line = dict(attempt_lines({**row, "evidence": recorded})).get("repeats")
+    assert line is None if said is None else str(line).startswith(said)
+
+
 @pytest.mark.every_arm
 def test_every_arm_twice_makes_the_same_bytes(tmp_path: Path, world: Path) -> None:
     named = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"arms = \[.*?\]", EVERY, re.S))))
@@ -121,6 +136,7 @@ def test_every_arm_twice_makes_the_same_bytes(tmp_path: Path, world: Path) -> No
     assert differing(one, other) == []
 
 
+@pytest.mark.every_arm
 def test_what_rounds_by_its_company_says_so(tmp_path: Path, world: Path) -> None:
     """Fits side by side: the same bytes here, but not were one of them to run alone."""
     beside = [("seeds = [1]", "seeds = [1, 2]"), ("threads = 1", "threads = 1\nside_by_side = 2")]
