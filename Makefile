@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test test-slurm test-gpu statistics bench bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test test-slurm test-gpu test-determinism statistics bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -49,6 +49,10 @@ test-slurm: setup
 # On a machine with a GPU; what makes training cheap there is held against the plain way.
 test-gpu: setup
 	$(BIN)/pytest -m gpu -n 0
+
+# Every arm twice, to the same bytes: some minutes.
+test-determinism: setup
+	$(BIN)/pytest -m every_arm -n 0
 
 # How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
 statistics: setup

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, Project
+from conftest import ENVIRONMENT, ROOT, Project
 from test_run import dump, states
 
 
@@ -123,18 +123,35 @@ def test_an_unreadable_record_is_named_and_the_rest_is_kept(
 
 
 def test_a_database_of_a_newer_lwspec_is_left_alone(
-    copy_of_finished: Callable[[], Project],
+    project: Project,
 ) -> None:
-    project = copy_of_finished()
     project.run("status", "small.toml")
     path = project.folder / "results.db"
     with sqlite3.connect(path) as connection:
         connection.execute("update about set value = '99' where key = 'schema_version'")
+        connection.execute("update about set value = 'lwspec 9.1' where key = 'written_by'")
     before = dump(path)
     done = project.run("status", "small.toml", status=2)
-    assert "has schema 99" in done.stderr
-    assert "install the lwspec that wrote it" in done.stderr
+    assert "has schema 99, of lwspec 9.1" in done.stderr
+    assert "pip install 'lwspec>=9.1'" in done.stderr
     assert dump(path) == before
+
+
+def test_a_database_of_an_older_lwspec_is_migrated_which_one_line_says(
+    project: Project,
+) -> None:
+    path = project.folder / "results.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript((ROOT / "tests/schemas/1.sql").read_text(encoding="utf-8"))
+    before = dump(path)
+    done = project.run("status", "small.toml", "--json")
+    (kept,) = project.folder.glob("results.db.schema1.*")
+    assert done.stderr.splitlines() == [
+        f"lwspec: results.db was migrated; what it was: {kept.name}"
+    ]
+    assert dump(kept) == before
+    assert json.loads(done.stdout)
+    assert project.run("status", "small.toml").stderr == ""
 
 
 def test_a_file_that_is_no_database(copy_of_finished: Callable[[], Project]) -> None:

@@ -57,6 +57,8 @@ def open_session(
     expansion = expand(loaded, arms, located)
     fingerprints.save()
     store = Store(db)
+    if store.backup is not None:
+        print(f"lwspec: {db} was migrated; what it was: {store.backup}", file=sys.stderr)
     for problem in ingest(folder, store, rescan):
         print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
     records = read_records(store)

@@ -1,6 +1,8 @@
 """results.db: what the run folders say, in tables that a person can query.
 
-Only the command line opens it; jobs never do. It can be deleted and is rebuilt from `runs/`.
+Only the command line opens it; jobs never do. It can be deleted and is rebuilt from `runs/`. One of
+an older schema is migrated all the same: that takes seconds, and keeps what was recorded from run
+folders that are damaged since.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from sqlalchemy import (
     Connection,
     Engine,
     Float,
+    Index,
     Integer,
     MetaData,
     String,
     Table,
     create_engine,
+    delete,
     event,
     insert,
     inspect,
@@ -34,7 +38,9 @@ from sqlalchemy.exc import DatabaseError
 from lwspec import __version__
 from lwspec.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised with any change to tables or views, and with lwspec's own version; `migrations/` says how
+a database gets there from the one before."""
 LOCK_WAIT_S = 60
 
 metadata = MetaData()
@@ -125,6 +131,7 @@ cells = Table(
     Column("point", String, primary_key=True),
     Column("fit", String),
     Column("evaluate", String, nullable=False),
+    Index("cells_by_evaluate", "evaluate"),
 )
 
 
@@ -132,38 +139,58 @@ class Store:
     """The database, opened and checked; `write` and `read` give connections to it."""
 
     def __init__(self, path: Path) -> None:
+        """Make it where there is none, migrate it where it is of an older schema.
+
+        Raises StoreError where it is of a newer one.
+        """
         self.path = path
         self._engine = _engine(path)
-        self._open()
-
-    def _open(self) -> None:
-        version = None
+        self.backup: Path | None = None
+        """What it was, where it was migrated just now."""
         with self.read() as connection:
-            known = inspect(connection).has_table("about")
-            if known:
-                version = connection.scalar(
-                    select(about.c.value).where(about.c.key == "schema_version")
-                )
-        if known:
-            if version != str(SCHEMA_VERSION):
-                raise StoreError(
-                    f"the database has schema {version}; this lwspec {__version__} knows "
-                    f"schema {SCHEMA_VERSION}",
-                    where=str(self.path),
-                    remedy="install the lwspec that wrote it, or move it away: "
-                    "`lwspec status` rebuilds it from the run folders",
-                )
+            current = self._schema(connection) == SCHEMA_VERSION
+        if not current:
+            with self.write() as connection:
+                self._set_up(connection)
+
+    def _schema(self, connection: Connection) -> int:
+        """The schema's number, 0 where there is nothing yet."""
+        if not inspect(connection).has_table("about"):
+            return 0
+        said = {row.key: row.value for row in connection.execute(select(about))}
+        version, wrote = said.get("schema_version", ""), said.get("written_by", "lwspec")
+        if version.isdecimal() and 0 < int(version) <= SCHEMA_VERSION:
+            return int(version)
+        raise StoreError(
+            f"the database has schema {version or 'none'}, of {wrote}; this lwspec {__version__} "
+            f"knows schema {SCHEMA_VERSION}",
+            where=str(self.path),
+            remedy=f"pip install '{wrote.replace(' ', '>=')}', or move it away: "
+            "`lwspec status` rebuilds it from the run folders",
+        )
+
+    def _set_up(self, connection: Connection) -> None:
+        """Make it or migrate it, unless another process was first."""
+        version = self._schema(connection)
+        if version == SCHEMA_VERSION:
             return
-        with self.write() as connection:
-            if not inspect(connection).has_table("about"):
-                metadata.create_all(connection)
-                connection.execute(
-                    insert(about),
-                    [
-                        {"key": "schema_version", "value": str(SCHEMA_VERSION)},
-                        {"key": "written_by", "value": f"lwspec {__version__}"},
-                    ],
-                )
+        from lwspec.engine.views import views  # these need what most commands never do
+
+        if version:
+            from lwspec.engine.migrate import migrate
+
+            self.backup = migrate(connection, self.path, version)
+        else:
+            metadata.create_all(connection)
+        views.create_all(connection)
+        connection.execute(delete(about))
+        connection.execute(
+            insert(about),
+            [
+                {"key": "schema_version", "value": str(SCHEMA_VERSION)},
+                {"key": "written_by", "value": f"lwspec {__version__}"},
+            ],
+        )
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

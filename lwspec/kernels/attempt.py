@@ -120,6 +120,19 @@ class Attempt:
         """How many jobs this process works on together."""
         return self.clock.jobs
 
+    @property
+    def varies(self) -> str | None:
+        """Why the same job may end with other digits on this machine; None where it cannot."""
+        if self.job.kind == "latency":
+            return "it measures time"
+        if self.side_by_side > 1:
+            others = self.side_by_side - 1
+            fits = "1 other fit" if others == 1 else f"{others} other fits"
+            return f"its sums were made in passes that {fits} shared"
+        if self.job.compiled:
+            return "compiled and recorded passes have room for what the process ran before it"
+        return None
+
     def device_s(self) -> float:
         """Device seconds of this attempt so far: its share, where jobs run side by side."""
         return self.clock.own_s() * self.job.charge

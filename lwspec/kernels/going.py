@@ -131,6 +131,8 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
                 "threads": job.threads,
                 "side_by_side": attempt.side_by_side,
                 "compiled": job.compiled,
+                "deterministic": attempt.varies is None,
+                "varies": attempt.varies,
                 "cost_version": record["cost_version"],
                 "seed": job.settings.get("seed"),
                 "places": dict(job.places),

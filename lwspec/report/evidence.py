@@ -172,6 +172,7 @@ def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("hardware", f"{row['hardware']} on {row['host']}"),
         ("time", f"{float(row['wall_s'] or 0):.1f} s"),
         ("memory", f"{int(row['peak_bytes'] or 0) / 2**20:.0f} MiB at the peak"),
+        *_repeats(evidence),
         ("packages", shlex.join(f"{name}=={version}" for name, version in packages.items())),
     ]
 
@@ -180,3 +181,11 @@ def _asked_for(evidence: Mapping[str, Any]) -> str:
     """What is said of code that no submission named, since a person asked for whatever there is."""
     named = evidence.get("submitted_code", "code" not in evidence)
     return "" if named else ", as it was when the job started (--no-snapshot)"
+
+
+def _repeats(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whether the same job would end with the same bytes, where that was recorded."""
+    if "deterministic" not in evidence:
+        return []
+    exact = evidence["deterministic"]
+    return [("repeats", "to the bit" if exact else f"to a few digits: {evidence['varies']}")]
