@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
-from lwspec.engine.fields import Frozen, Name, Names, Positive, Seeds, distinct, file_stem
+from lwspec.engine.fields import (
+    Epochs,
+    Frozen,
+    Name,
+    Names,
+    Positive,
+    Rows,
+    Seeds,
+    distinct,
+    file_stem,
+)
 from lwspec.engine.retry import Retries
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.task import Task
@@ -78,15 +88,15 @@ class Model(Frozen):
 class AtMost(Frozen):
     """As many as there are, up to a number; the number used is recorded."""
 
-    max: Positive
+    max: Rows
 
 
 class Train(Frozen):
     """How a trainable arm is trained; the arm's own settings stand in the arm's own table."""
 
-    samples: Positive | AtMost | None = None
+    samples: Rows | AtMost | None = None
     """Rows of the train split: this many or an error, at most this many, or all."""
-    epochs: Positive = 6
+    epochs: Epochs = 6
     batch_size: Positive = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -107,7 +117,7 @@ class Train(Frozen):
 class Evaluate(Frozen):
     """How test items are scored."""
 
-    rows: Positive | None = None
+    rows: Rows | None = None
     """Fewer test items than there are, drawn by the task's sample_seed; said in the caption."""
     batch_size: Positive = 32
     precision: Literal["float32", "bfloat16", "int8", "int4"] = "bfloat16"
