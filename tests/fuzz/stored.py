@@ -38,6 +38,7 @@ def checkpoint(world: Path, folder: Path) -> Case:
     originals = {path: path.read_bytes() for path in (state, *tensors)}
     seeds = [tokens(originals[state].decode())]
     module = torch.nn.Linear(2, 3)
+    load_checkpoint(place, module, torch.optim.AdamW(module.parameters()))  # imports on first use
 
     def case(choices: Choices) -> None:
         optimizer = torch.optim.AdamW(module.parameters())

@@ -14,6 +14,7 @@ import jinja2
 from jinja2 import meta
 
 from lwspec.errors import ReportError, nearest
+from lwspec.report.paper.bounded import Bounded, render
 
 _COMMAND = re.compile(
     r"\\(?P<command>input|include|includegraphics|lstinputlisting|bibliography|addbibresource"
@@ -154,7 +155,7 @@ def _read(path: Path) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    return Bounded(
         block_start_string=r"\BLOCK{",
         block_end_string="}",
         variable_start_string=r"\VAR{",
@@ -176,6 +177,8 @@ def _undeclared(source: Path, text: str) -> set[str]:
         raise ReportError(
             f"the template cannot be read: {error.message}", where=f"{source}:{error.lineno}"
         ) from None
+    except RecursionError:
+        raise ReportError("the template is nested too deeply", where=str(source)) from None
 
 
 def _render(source: Path, words: Mapping[str, Any]) -> str:
@@ -188,7 +191,7 @@ def _render(source: Path, words: Mapping[str, Any]) -> str:
             remedy="lwspec plan lists every placeholder that nothing fills",
         )
     try:
-        return _environment().from_string(text).render(words)
+        return render(_environment(), text, words)
     except jinja2.UndefinedError as error:
         raise ReportError(
             f"the template names something unknown: {error.message}", where=_where(source, error)
