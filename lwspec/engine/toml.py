@@ -35,8 +35,8 @@ def parse(text: str, file: str) -> dict[str, Any]:
         raise SpecError(f"not TOML: {what}", where=where) from None
     except RecursionError:
         raise SpecError("not TOML that can be read: nested too deeply", where=file) from None
-    except ValueError as error:  # a number or date that Python's own types do not hold
-        raise SpecError(f"not TOML that can be read: {error}", where=file) from None
+    except ValueError:  # Python's own types hold neither the year 0 nor a number of 5,000 digits
+        raise SpecError("not TOML: a number or a date out of its range", where=file) from None
     unfit = _unfit(parsed, DEEPEST)
     if unfit is not None:
         raise SpecError(unfit, where=file)

@@ -53,27 +53,27 @@ def page(found: list[dict[str, Any]], seed: int, wall_s: float) -> str:
     lines = [
         "# Bad input: what the fuzzer tried",
         "",
-        f"Made by `make fuzz` (seed {seed}) in {wall_s / 60:.0f} minutes, two processes at once, on "
-        f"{_machine()}. A case is a real file, text or command with some of its tokens replaced, "
+        f"Made by `make fuzz` (seed {seed}) in {wall_s / 60:.0f} minutes, two processes at once, "
+        f"on {_machine()}. A case is a real file, text or command with some tokens replaced, "
         "repeated, moved or cut; which, the fuzzer chooses by the branches that it has seen. It "
-        "fails if it ends in a traceback, takes more than 5 s, starts a process, opens a "
-        "connection, or writes outside its folder. Refused are the cases that ended in a message "
+        "fails if it ends in a traceback, takes more than 5 s of a processor, starts a process, opens "
+        "a connection, or writes outside its folder. Refused are the cases that ended in a message "
         "for a person; the others were read, or their damage was named and gone around. Branches "
         "are those of lwspec's code that were reached.",
         "",
-        "| target | what is read | cases | refused | failed | a second | slowest | branches | seed |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| target | what is read | cases | refused | failed | a CPU second | slowest | branches |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for told in found:
-        rate = told["cases"] / told["seconds"] if told.get("seconds") else 0.0
+        rate = told["cases"] / told["cpu_s"] if told.get("cpu_s") else 0.0
         lines.append(
             f"| {told['target']} | {TARGETS[told['target']].what} | {told['cases']:,} | "
             f"{told.get('refused', 0):,} | {_failed(told):,} | {rate:,.0f} | "
-            f"{told.get('slowest_s', 0.0):.2f} s | {told.get('branches', 0):,} | {told['seed']} |"
+            f"{told.get('slowest_s', 0.0):.2f} s | {told.get('branches', 0):,} |"
         )
     cases, failed = sum(told["cases"] for told in found), sum(map(_failed, found))
     refused = sum(told.get("refused", 0) for told in found)
-    lines += [f"| **all** | | **{cases:,}** | {refused:,} | **{failed:,}** | | | | |", ""]
+    lines += [f"| **all** | | **{cases:,}** | {refused:,} | **{failed:,}** | | | |", ""]
     return "\n".join(lines)
 
 

@@ -19,16 +19,16 @@ def write(path: Path, text: str) -> None:
 
 def spec_text(world: Path, folder: Path) -> Case:
     """Every real spec, from its bytes to the checked model."""
-    from lwspec.engine.load import arm_files, load
+    from lwspec.engine.load import load
     from lwspec.kernels.arms import declarations
 
-    seeds = [tokens(p.read_text()) for p in [*ROOT.glob("specs/*.toml"), world / "small.toml"]]
+    small, *others = [world / "small.toml", *sorted(ROOT.glob("specs/*.toml"))]
+    seeds = [tokens(path.read_text()) for path in (*others, *[small] * len(others))]
     path, arms = folder / "spec.toml", declarations()
     shutil.copy(world / "paper.tex", folder)
 
     def case(choices: Choices) -> None:
         write(path, choices.text(seeds))
-        arm_files(path)
         load(path, arms)
 
     return case
@@ -38,7 +38,7 @@ def plan(world: Path, folder: Path) -> Case:
     """Specs of models and data that are there, as far as cells, jobs and prices."""
     from lwspec.engine.expand import expand
     from lwspec.engine.fingerprint import Fingerprints
-    from lwspec.engine.load import load
+    from lwspec.engine.load import arm_files, load
     from lwspec.engine.locate import locate
     from lwspec.engine.plan import make_plan
     from lwspec.engine.records import Records
@@ -57,6 +57,7 @@ def plan(world: Path, folder: Path) -> Case:
 
     def case(choices: Choices) -> None:
         write(path, choices.text(seeds))
+        arm_files(path)
         loaded = load(path, arms)
         located = locate(loaded, fingerprints)
         expansion = expand(loaded, arms, located)

@@ -7,7 +7,12 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import regex
+
 from lwspec.errors import DataError
+
+PATTERN_S = 10.0
+"""How long a task's pattern may look at one answer, which takes microseconds where it is sound."""
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
