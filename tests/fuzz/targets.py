@@ -22,20 +22,20 @@ class Target:
 
 
 TARGETS = {
-    "spec": Target(specs.spec_text, 60_000, 900, "a spec's text, to the checked spec"),
-    "plan": Target(specs.plan, 20_000, 240, "a spec, to cells, jobs and prices"),
-    "events": Target(records.events, 80_000, 240, "events.jsonl"),
+    "spec": Target(specs.spec_text, 60_000, 420, "a spec's text, to the checked spec"),
+    "plan": Target(specs.plan, 20_000, 90, "a spec, to cells, jobs and prices"),
+    "events": Target(records.events, 80_000, 80, "events.jsonl"),
     "runs": Target(
-        records.run_folder, 10_000, 240,
+        records.run_folder, 10_000, 90,
         "job, started, exit, taken, cancelled, plans and submissions, into results.db",
     ),
-    "caches": Target(records.caches, 150_000, 120, "fingerprints, statistics, rates, config.json"),
-    "checkpoint": Target(stored.checkpoint, 120_000, 150, "a checkpoint and its sidecar"),
-    "states": Target(stored.states, 120_000, 150, "blocks of states"),
-    "template": Target(papers.template, 6_000, 240, "the paper's template"),
-    "references": Target(papers.references, 100_000, 180, "TABLE:ROW/COLUMN, and LaTeX's escapes"),
-    "docstrings": Target(papers.docstrings, 100_000, 60, "an arm's Deviations"),
-    "cluster": Target(cluster.answers, 220_000, 150, "squeue, sacct, sinfo, scontrol, sacctmgr"),
-    "arguments": Target(commands.arguments, 80_000, 180, "the command line's parser"),
-    "verbs": Target(commands.verbs, 1_500, 180, "whole commands over a damaged project"),
+    "caches": Target(records.caches, 150_000, 100, "fingerprints, statistics, rates, config.json"),
+    "checkpoint": Target(stored.checkpoint, 120_000, 130, "a checkpoint and its sidecar"),
+    "states": Target(stored.states, 120_000, 130, "blocks of states"),
+    "template": Target(papers.template, 6_000, 100, "the paper's template"),
+    "references": Target(papers.references, 100_000, 120, "TABLE:ROW/COLUMN, and LaTeX's escapes"),
+    "docstrings": Target(papers.docstrings, 100_000, 50, "an arm's Deviations"),
+    "cluster": Target(cluster.answers, 220_000, 130, "squeue, sacct, sinfo, scontrol, sacctmgr"),
+    "arguments": Target(commands.arguments, 80_000, 100, "the command line's parser"),
+    "verbs": Target(commands.verbs, 1_500, 90, "whole commands over a damaged project"),
 }  # fmt: skip
