@@ -52,8 +52,9 @@ def is_event(event: Any) -> bool:
         )
     if event["event"] == "metric":
         values = event.get("values")
-        named = isinstance(values, dict) and all(map(_is_name, values))
-        return named and _is_whole(event.get("step")) and all(map(_is_value, values.values()))
+        if not isinstance(values, dict) or not _is_whole(event.get("step")):
+            return False
+        return all(map(_is_name, values)) and all(map(_is_value, values.values()))
     return True
 
 
