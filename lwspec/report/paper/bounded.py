@@ -9,8 +9,9 @@ from types import FrameType
 from typing import Any
 
 from jinja2 import Environment
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MOST_STEPS = 1_000_000
 """Lines that one template may run; the appendix of 10,000 runs takes a tenth of it."""
