@@ -9,7 +9,6 @@ from pathlib import Path
 from lwspec.engine.job import Job
 from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json
 
-
 OUTPUT = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
 
 
