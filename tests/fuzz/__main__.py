@@ -58,8 +58,8 @@ def page(found: list[dict[str, Any]], seed: int, wall_s: float) -> str:
         "repeated, moved or cut; which, the fuzzer chooses by the branches that it has seen. It "
         "fails if it ends in a traceback, takes more than 5 s of a processor, starts a process, "
         "opens a connection, or writes outside its folder. Refused are the cases that ended in a "
-        "message for a person; the others were read, or their damage was named and gone around. Branches "
-        "are those of lwspec's code that were reached.",
+        "message for a person; the others were read, or their damage was named and gone around. "
+        "Branches are those of lwspec's code that were reached.",
         "",
         "| target | what is read | cases | refused | failed | a CPU second | slowest | branches |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
