@@ -278,6 +278,14 @@ def test_a_template_of_arithmetic_with_numbers_is_filled(tmp_path: Path) -> None
     assert fill(path, "out.tex", {}, set()).parts[0].text == "0 2 1 "
 
 
+def test_a_file_of_a_name_that_no_file_can_have_is_not_beside_the_template(tmp_path: Path) -> None:
+    path = tmp_path / "paper.tex"
+    path.write_text(rf"\input{{{'a' * 5000}}}")
+    filled = fill(path, "out.tex", {}, set())
+    assert [asked.name for asked in filled.parts[0].asked] == ["a" * 5000]
+    assert not filled.beside
+
+
 def test_tensors_that_are_not_what_was_written(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file

@@ -73,7 +73,8 @@ class StoredBlock:
             file: Any = safe_open(path, "pt")
             self._slice = file.get_slice("states")
             self._ends = file.get_tensor("ends").tolist()
-            length, self._width = self._slice.get_shape()
+            length, width = self._slice.get_shape()
+            self._width = int(width)
             if self._ends[:1] != [0] or self._ends[-1] != length:
                 raise ValueError("the rows do not end where the states do")
 
@@ -120,7 +121,8 @@ class Pooled:
         slices: list[Any] = []
         for file in files:
             with _unreadable(file):
-                slices.append(safe_open(file, "pt").get_slice("pooled"))
+                opened: Any = safe_open(file, "pt")
+                slices.append(opened.get_slice("pooled"))
                 _layers, _rows, _width = slices[-1].get_shape()
         depth = max(part.get_shape()[0] for part in slices) - 1
         if layer > depth:

@@ -144,7 +144,10 @@ def _inside(home: Path, name: str) -> bool:
     """Whether it is a file of the template's folder, by a path that never leaves it."""
     if name.startswith(("/", "../")):
         return False
-    return (home / name).is_file() and (home / name).resolve().is_relative_to(home.resolve())
+    try:
+        return (home / name).is_file() and (home / name).resolve().is_relative_to(home.resolve())
+    except OSError:  # no file can have a name so long
+        return False
 
 
 def _read(path: Path) -> str:
