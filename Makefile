@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test test-slurm test-gpu test-determinism statistics bench bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test fuzz test-slurm test-gpu test-determinism statistics bench bench-gpu clean
 
 setup: .venv/ready
 
@@ -39,6 +39,11 @@ audit: setup
 
 test: check
 	$(BIN)/pytest
+
+# Everything that is read, damaged by a fuzzer: about fifteen minutes on two cores. Needs atheris,
+# which PyPI has for Linux on x86.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --page docs/reliability_fuzz.md
 
 # Starts clusters of its own from Debian's packages, which it installs where they are missing.
 test-slurm: setup

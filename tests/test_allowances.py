@@ -52,7 +52,8 @@ def test_a_job_that_costs_nothing_is_still_allowed_only_so_long(project: Project
     write_jobs(plan, Runs(project.runs), {free: 60.0}, SLURM)
     folder = Runs(project.runs).folder(free)
     attempt = folder.begin_attempt()
-    write_json(attempt.path / "exit.json", {"outcome": "stopped", "wall_s": 50, "device_s": 0})
+    ended = {"outcome": "stopped", "ended_at": time.time(), "wall_s": 50, "device_s": 0}
+    write_json(attempt.path / "exit.json", ended)
     assert folder.spent_s() == 50
     clock = Clock(since=time.monotonic() - 11)
     next_one = Attempt(folder.job(), attempt, Runs(project.runs), StopFlag(), 60.0, 50.0, clock)

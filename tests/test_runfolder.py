@@ -7,7 +7,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import JobFolder, Runs, write_json
+from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json
+
+OUTPUT = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
 
 
 def begin(path: Path) -> int:
@@ -17,7 +19,9 @@ def begin(path: Path) -> int:
 def offer(path: Path) -> tuple[int, bool]:
     folder = JobFolder(path)
     attempt = folder.begin_attempt()
-    return attempt.number, folder.take(attempt, "result", {"by": attempt.number})
+    return attempt.number, folder.take(
+        attempt, "result", {**OUTPUT, "facts": {"by": attempt.number}}
+    )
 
 
 def test_two_processes_never_share_an_attempt(tmp_path: Path) -> None:
@@ -37,7 +41,7 @@ def test_of_many_finished_copies_exactly_one_is_taken(tmp_path: Path) -> None:
 def test_an_output_finished_but_not_offered_is_taken_later(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "fit-1")
     attempt = folder.begin_attempt()
-    write_json(attempt.outputs / "result.json", {"attempt": 1})
+    write_json(attempt.outputs / "result.json", {**OUTPUT, "attempt": 1})
     assert folder.taken() == {}
     folder.take_finished()
     folder.take_finished()
@@ -47,7 +51,7 @@ def test_an_output_finished_but_not_offered_is_taken_later(tmp_path: Path) -> No
 def test_a_job_owes_what_is_not_taken(tmp_path: Path) -> None:
     job = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001", "epoch-002"), "x", {})
     folder = Runs(tmp_path).folder(job.id)
-    folder.take(folder.begin_attempt(), "epoch-001", {})
+    folder.take(folder.begin_attempt(), "epoch-001", OUTPUT)
     assert folder.owed(job.outputs) == ["epoch-002"]
 
 
@@ -59,34 +63,44 @@ def test_a_line_cut_short_is_read_once_it_is_whole(tmp_path: Path) -> None:
     events, offset = attempt.events()
     assert [event["event"] for event in events] == ["started"]
     with (attempt.path / "events.jsonl").open("ab") as file:
-        file.write(b'ress"}\n')
+        file.write(b'ress", "done": 1, "total": 2, "what": "rows"}\n')
     assert [event["event"] for event in attempt.events(offset)[0]] == ["progress"]
+
+
+JOB = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001",), "bridge", {})
+
+
+def grant(folder: JobFolder, at: float) -> None:
+    record = {**JOB.to_json(), "granted_at": at, "allowance_s": 60.0}
+    write_json(folder.path / "job.json", record)
+
+
+def ended(attempt: AttemptFolder, outcome: str, device_s: float) -> None:
+    record = {"outcome": outcome, "ended_at": time.time(), "wall_s": 1.0, "device_s": device_s}
+    write_json(attempt.path / "exit.json", record)
 
 
 def test_a_grant_forgets_attempts_before_it_even_those_that_never_said_when_they_began(
     tmp_path: Path,
 ) -> None:
     folder = JobFolder(tmp_path / "fit-1")
-    write_json(
-        folder.path / "job.json", {"granted_at": time.time() - 10, "allowance_s": 60.0, "charge": 1}
-    )
+    grant(folder, time.time() - 10)
     silent, told = folder.begin_attempt(), folder.begin_attempt()
-    write_json(silent.path / "exit.json", {"outcome": "code", "device_s": 1.0})
+    ended(silent, "code", 1.0)
     write_json(told.path / "started.json", {"started_at": time.time()})
-    write_json(told.path / "exit.json", {"outcome": "network", "device_s": 2.0})
+    ended(told, "network", 2.0)
     assert folder.outcomes() == ["code", "network"]
     assert folder.spent_s() == 3.0
-    write_json(
-        folder.path / "job.json", {"granted_at": time.time() + 10, "allowance_s": 60.0, "charge": 1}
-    )
+    grant(folder, time.time() + 10)
     assert folder.outcomes() == []
     assert folder.spent_s() == 0.0
 
 
 def test_an_allowance_is_only_ever_lowered(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "fit-1")
-    write_json(folder.path / "job.json", {"granted_at": 5.0, "allowance_s": 60.0})
+    grant(folder, 5.0)
+    before = folder.record()
     folder.limit(90.0)
     assert folder.record()["allowance_s"] == 60.0
     folder.limit(30.0)
-    assert folder.record() == {"granted_at": 5.0, "allowance_s": 30.0}
+    assert folder.record() == {**before, "allowance_s": 30.0}

@@ -36,14 +36,12 @@ def explain(
 ) -> list[SpecError]:
     """Pydantic's findings in the user's words, one for each key."""
     found: dict[Loc, SpecError] = {}
-    for detail in details:
-        in_braces = isinstance(detail["input"], dict)
-        if detail["type"] == "int_type" and in_braces and len(details) > 1:
+    locs = [_written_loc(detail["loc"], raw) for detail in details]
+    around = {loc[:end] for loc in locs for end in range(len(loc))}
+    for detail, loc in zip(details, locs, strict=True):
+        if detail["type"] == "int_type" and isinstance(detail["input"], dict) and loc in around:
             continue  # what is wrong inside the table says more
-        loc = _written_loc(detail["loc"], raw)
-        others = [other["loc"] for other in details if other is not detail]
-        inner = any(other[: len(loc)] == loc and len(other) > len(loc) for other in others)
-        if detail["type"] == "too_short" and inner:
+        if detail["type"] == "too_short" and loc in around:
             continue  # pydantic counts only the valid items: what is wrong with the others is said
         shown = (*at, *(part for part in loc if part != "settings"))
         key, table = (shown[-1] if shown else ""), source.called(shown[:-1])

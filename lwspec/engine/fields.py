@@ -62,9 +62,11 @@ def _safe_revision(revision: str) -> str:
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """The values, if none is given twice. Raises ValueError."""
-    for index, value in enumerate(values):
-        if value in values[:index]:
+    seen = set()
+    for value in values:
+        if value in seen:
             raise ValueError(f"{value!r} is given twice")
+        seen.add(value)
     return values
 
 
@@ -145,3 +147,7 @@ Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1), AfterVali
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), AfterValidator(distinct)]
 Positive = Annotated[int, Field(gt=0)]
+Rows = Annotated[int, Field(gt=0, le=10**7)]
+"""Of a data set: a plan names each thousand of them."""
+Epochs = Annotated[int, Field(gt=0, le=10_000)]
+"""A plan names each of them."""

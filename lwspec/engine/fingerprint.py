@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from lwspec.engine.runfolder import write_json
 
@@ -21,6 +22,9 @@ class Fingerprint:
     lines: int
 
 
+_KNOWN = TypeAdapter(dict[str, Fingerprint])
+
+
 class Fingerprints:
     """Fingerprints of local files, remembered by path, size and time of change.
 
@@ -29,11 +33,11 @@ class Fingerprints:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, dict[str, str | int]] = {}
+        self._known: dict[str, Fingerprint] = {}
         self._changed = False
         if memory.exists():
             try:
-                self._known = json.loads(memory.read_text())
+                self._known = _KNOWN.validate_json(memory.read_bytes())
             except (OSError, ValueError):
                 self._known = {}
 
@@ -52,15 +56,14 @@ class Fingerprints:
         state = path.stat()
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
         if key not in self._known:
-            self._known[key] = asdict(_hash_file(path))
+            self._known[key] = _hash_file(path)
             self._changed = True
-        known = self._known[key]
-        return Fingerprint(str(known["sha256"]), int(known["lines"]))
+        return self._known[key]
 
     def save(self) -> None:
         """Write the memory, if anything was added to it."""
         if self._changed:
-            write_json(self._memory, self._known)
+            write_json(self._memory, {key: asdict(known) for key, known in self._known.items()})
             self._changed = False
 
 

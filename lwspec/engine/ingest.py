@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from lwspec.engine import store as db
+from lwspec.engine.recorded import PlanRecord, fitting
 from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, read_json
 from lwspec.engine.store import Store
 from lwspec.errors import RunFolderError
@@ -163,7 +164,7 @@ def _plans(connection: Connection, runs: Runs, problems: list[Problem]) -> None:
     """The cells of every submitted plan, for people who query the database."""
     for path in sorted((runs.path / "plans").glob("*.submitted.json")):
         try:
-            plan = read_json(path)
+            plan = fitting(read_json(path), PlanRecord, path)
         except RunFolderError as error:
             problems.append(Problem(error.where or "", error.what))
             continue

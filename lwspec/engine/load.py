@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,13 @@ from lwspec.engine.toml import Loc, Source
 from lwspec.errors import SpecError, SpecErrors, nearest
 
 Arms = Mapping[str, ArmDeclaration]
+
+MOST_POINTS = 4_096
+"""Of one experiment's sweep."""
+MOST_CELLS = 200_000
+"""Of a spec: a plan of so many is made in minutes, and held in memory."""
+MOST_EPOCHS = 2_000_000
+"""Of all cells' fits together: a plan names each."""
 
 
 def load(path: Path, arms: Arms) -> LoadedSpec:
@@ -58,7 +66,10 @@ def check(source: Source, arms: Arms) -> LoadedSpec:
     except ValidationError as error:
         raise SpecErrors(explain(error.errors(), merged, source, also=arms)) from None
     loaded = LoadedSpec(spec, source)
-    checks = (_check_names, _check_controls, _check_train_on, _check_arm_tables, _check_sweeps)
+    checks = (
+        _check_names, _check_size, _check_controls, _check_train_on, _check_arm_tables,
+        _check_sweeps,
+    )  # fmt: skip
     for look in checks:
         look(loaded, arms)
     check_artefacts(loaded)
@@ -96,7 +107,7 @@ def arm_files(path: Path) -> list[Path]:
     """Where a spec's own arms stand; none of a spec that cannot be read, which `load` tells."""
     try:
         named = tomllib.loads(path.read_text(encoding="utf-8")).get("arm_files", ())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     files = named if isinstance(named, list) else ()
     return [(path.parent / file).resolve() for file in files if isinstance(file, str)]
@@ -202,6 +213,30 @@ def _check_names(loaded: LoadedSpec, arms: Arms) -> None:
                     )
     names = [experiment.name for experiment in spec.experiment]
     no_twins(loaded, "experiment", names)
+
+
+def _check_size(loaded: LoadedSpec, arms: Arms) -> None:
+    """The sweeps, cells and epochs are no more than can be planned."""
+    cells = epochs = 0
+    for index, experiment in enumerate(loaded.spec.experiment):
+        swept = math.prod(map(len, experiment.sweep.values()))
+        if swept > MOST_POINTS:
+            loaded.fail(
+                ("experiment", index, "sweep"),
+                f"the sweep has {swept:,} points; an experiment takes {MOST_POINTS:,}",
+                to_do="sweep fewer keys or values at once, or in several experiments",
+            )
+        sides = (experiment.arms, experiment.tasks, experiment.seeds)
+        own = swept * (1 + len(experiment.controls)) * math.prod(map(len, sides))
+        tried = (e for e in experiment.sweep.get("train.epochs", ()) if isinstance(e, int))
+        cells, epochs = cells + own, epochs + own * max(experiment.train.epochs, *tried, 1)
+        if cells > MOST_CELLS or epochs > MOST_EPOCHS:
+            loaded.fail(
+                ("experiment", index),
+                f"up to this experiment the spec has {cells:,} cells and {epochs:,} epochs; a plan "
+                f"takes {MOST_CELLS:,} and {MOST_EPOCHS:,}",
+                to_do="sweep fewer values, or split the spec into several",
+            )
 
 
 def _check_controls(loaded: LoadedSpec, arms: Arms) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from lwspec.engine.cost import Machine
 from lwspec.engine.runfolder import Runs, read_json, write_json
+from lwspec.errors import RunFolderError
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Benched:
     machine: Machine
     evidence: Mapping[str, Any]
     """Command, commit, host, versions."""
+
+
+_BENCHED = TypeAdapter(Benched)
 
 
 def keep(runs: Runs, benched: Benched) -> None:
@@ -38,4 +44,13 @@ def kept(runs: Runs, unit: str) -> Benched | None:
     if not path.exists():
         return None
     raw = read_json(path)
-    return Benched(**{**raw, "machine": Machine(**raw["machine"])})
+    try:
+        return _BENCHED.validate_python(raw)
+    except ValidationError as error:
+        what = error.errors(include_url=False, include_input=False)[0]
+        at = ".".join(map(str, what["loc"]))
+        raise RunFolderError(
+            f"unreadable: {at}: {what['msg']}",
+            where=str(path),
+            remedy="lwspec bench writes it anew",
+        ) from None

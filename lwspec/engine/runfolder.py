@@ -26,9 +26,20 @@ from typing import Any, get_args
 
 from lwspec.engine.checksum import is_intact, with_checksum
 from lwspec.engine.job import Job, Kind, identity
+from lwspec.engine.recorded import (
+    CancelledRecord,
+    ExitRecord,
+    JobRecord,
+    OutputRecord,
+    StartedRecord,
+    fitting,
+    is_event,
+)
 from lwspec.errors import RunFolderError
 
 _ATTEMPT = re.compile(r"attempt-[1-9][0-9]*")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half a character of those beyond the first 65,536, as JSON escapes it."""
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
@@ -51,13 +62,24 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises RunFolderError where it is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = _parsed(path.read_bytes())
     except FileNotFoundError:
         raise RunFolderError("the file is missing", where=str(path)) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"unreadable: {error}", where=str(path)) from None
     if not isinstance(value, dict):
         raise RunFolderError("not a JSON object", where=str(path))
+    return value
+
+
+def _parsed(raw: bytes) -> Any:
+    """JSON from bytes. Raises ValueError where they are none, or where its texts are no texts."""
+    try:
+        value = json.loads(raw.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if _SURROGATE.search(raw):
+        json.dumps(value, ensure_ascii=False).encode()  # raises where a half has no other
     return value
 
 
@@ -134,7 +156,7 @@ class AttemptFolder:
     def started(self) -> dict[str, Any]:
         """Who runs the attempt, where, with what evidence; empty where it died before saying."""
         path = self.path / "started.json"
-        return read_json(path) if path.exists() else {}
+        return fitting(read_json(path), StartedRecord, path) if path.exists() else {}
 
     def process(self) -> dict[str, Any] | None:
         """What names the process that runs it, where it got so far as to say."""
@@ -144,7 +166,7 @@ class AttemptFolder:
     def ended(self) -> dict[str, Any] | None:
         """The exit record, or None while there is none."""
         path = self.path / "exit.json"
-        return read_record(path) if path.exists() else None
+        return fitting(read_record(path), ExitRecord, path) if path.exists() else None
 
     def outcome(self) -> str | None:
         """How it ended; None where it was killed, or runs, and has saved nothing yet."""
@@ -184,10 +206,10 @@ class AttemptFolder:
 
 def _event(line: bytes) -> dict[str, Any]:
     try:
-        event = json.loads(line)
+        event = _parsed(line)
     except ValueError:
         event = None
-    return event if isinstance(event, dict) else {"event": "unreadable", "bytes": len(line)}
+    return event if is_event(event) else {"event": "unreadable", "bytes": len(line)}
 
 
 @dataclass(frozen=True)
@@ -212,7 +234,11 @@ class JobFolder:
 
     def record(self) -> dict[str, Any]:
         """job.json: the job with its allowance and its command."""
-        return read_json(self.path / "job.json")
+        path = self.path / "job.json"
+        record = fitting(read_json(path), JobRecord, path)
+        if record["id"] != self.path.name:
+            raise RunFolderError(f"this is the record of {record['id']!r}", where=str(path))
+        return record
 
     def attempts(self) -> list[AttemptFolder]:
         """Every attempt, oldest first."""
@@ -254,7 +280,9 @@ class JobFolder:
         """Whether a person took it back since it was last granted."""
         path = self.path / "cancelled.json"
         granted_at = self.record().get("granted_at", 0.0) if path.exists() else 0.0
-        return path.exists() and float(read_json(path)["at"]) > granted_at
+        if not path.exists():
+            return False
+        return float(fitting(read_json(path), CancelledRecord, path)["at"]) > granted_at
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""
@@ -272,7 +300,7 @@ class JobFolder:
     def taken(self) -> dict[str, dict[str, Any]]:
         """The outputs that count, by name; each says which attempt made it."""
         found = sorted((self.path / "taken").glob("*.json"))
-        return {path.stem: read_record(path) for path in found}
+        return {path.stem: fitting(read_record(path), OutputRecord, path) for path in found}
 
     def take(self, attempt: AttemptFolder, output: str, record: Mapping[str, Any]) -> bool:
         """Offer a finished output; False where another attempt's copy was taken before."""
@@ -306,7 +334,8 @@ class JobFolder:
 
         Raises RunFolderError where it is gone or has changed since it was recorded.
         """
-        record = read_record(self.path / "taken" / f"{output}.json")
+        place = self.path / "taken" / f"{output}.json"
+        record = fitting(read_record(place), OutputRecord, place)
         path = self.path / f"attempt-{record['attempt']}" / name
         if name not in record["files"] or not path.exists():
             raise RunFolderError(f"the output {output!r} has no file {name!r}", where=str(path))

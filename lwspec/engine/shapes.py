@@ -5,11 +5,12 @@ For the price, and to refuse early what a model cannot do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lwspec.engine.runfolder import read_json
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,31 @@ def shape_of(model: Mapping[str, Any], path: str) -> Shape | None:
         return TOYS[model["toy"]]
     config = Path(path) / "config.json"
     if "weights" in model and config.exists():
-        whole = json.loads(config.read_text())
-        return _from_config(whole.get("text_config") or whole)
+        whole = read_json(config)
+        inner = whole.get("text_config")
+        return _from_config(inner if isinstance(inner, dict) and inner else whole)
     return KNOWN.get(path)
 
 
 def _from_config(config: Mapping[str, Any]) -> Shape | None:
     """Parameters of a decoder from its config: attention, gated feed-forward, embeddings."""
-    width = config.get("hidden_size") or config.get("n_embd")
-    layers = config.get("num_hidden_layers") or config.get("n_layer")
-    heads = config.get("num_attention_heads") or config.get("n_head")
-    vocabulary = config.get("vocab_size")
+    width = _size(config, "hidden_size", "n_embd")
+    layers = _size(config, "num_hidden_layers", "n_layer")
+    heads = _size(config, "num_attention_heads", "n_head")
+    vocabulary = _size(config, "vocab_size")
     if not (width and layers and heads and vocabulary):
         return None
-    inner = config.get("intermediate_size") or 4 * width
-    head_dim = config.get("head_dim") or width // heads
-    kv_heads = config.get("num_key_value_heads") or heads
+    inner = _size(config, "intermediate_size") or 4 * width
+    head_dim = _size(config, "head_dim") or width // heads
+    kv_heads = _size(config, "num_key_value_heads") or heads
     attention = 2 * width * head_dim * (heads + kv_heads)
     embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings") else 2)
-    context = config.get("max_position_embeddings") or config.get("n_positions")
+    context = _size(config, "max_position_embeddings", "n_positions")
     parameters = layers * (attention + 3 * width * inner) + embeddings
     return Shape(width, layers, parameters, context, kv_heads * head_dim, kv_heads)
+
+
+def _size(config: Mapping[str, Any], *names: str) -> int | None:
+    """What a config says under the first of some names, where it is a size."""
+    found = (config.get(name) for name in names)
+    return next((n for n in found if type(n) is int and 0 < n < 2**31), None)

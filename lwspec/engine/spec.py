@@ -13,11 +13,13 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from lwspec.engine.artefacts import Claim, Figure, Paper, Table
 from lwspec.engine.fields import (
+    Epochs,
     Frozen,
     Name,
     Names,
     Positive,
     Revision,
+    Rows,
     Seeds,
     distinct,
     file_stem,
@@ -93,15 +95,15 @@ class Model(Frozen):
 class AtMost(Frozen):
     """As many as there are, up to a number; the number used is recorded."""
 
-    max: Positive
+    max: Rows
 
 
 class Train(Frozen):
     """How a trainable arm is trained; the arm's own settings stand in the arm's own table."""
 
-    samples: Positive | AtMost | None = None
+    samples: Rows | AtMost | None = None
     """Rows of the train split: this many or an error, at most this many, or all."""
-    epochs: Positive = 6
+    epochs: Epochs = 6
     batch_size: Positive = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -122,7 +124,7 @@ class Train(Frozen):
 class Evaluate(Frozen):
     """How test items are scored."""
 
-    rows: Positive | None = None
+    rows: Rows | None = None
     """Fewer test items than there are, drawn by the task's sample_seed; said in the caption."""
     batch_size: Positive = 32
     precision: Literal["float32", "bfloat16", "int8", "int4"] = "bfloat16"

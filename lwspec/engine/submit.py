@@ -17,6 +17,7 @@ from lwspec.engine.evidence import code_digest, source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
+from lwspec.engine.recorded import LastPlan, PlanRecord, Record, fitting
 from lwspec.engine.runfolder import Runs, read_json, sha256_of, write_json
 
 LOCAL, SLURM = "local", "slurm"
@@ -128,25 +129,25 @@ class PlanMemory:
 
     def shown(self, spec: str) -> dict[str, Any] | None:
         """The plan of this spec that was shown last."""
-        return self._read(f"{spec}.shown.json")
+        return self._read(f"{spec}.shown.json", PlanRecord)
 
     def submitted(self, spec: str) -> dict[str, Any] | None:
         """The plan of this spec that was submitted last."""
-        return self._read(f"{spec}.submitted.json")
+        return self._read(f"{spec}.submitted.json", PlanRecord)
 
     def last_spec(self) -> Path | None:
         """The spec that was planned last here."""
-        last = self._read("last.json")
+        last = self._read("last.json", LastPlan)
         return Path(last["spec_path"]) if last else None
 
     def shown_last(self) -> dict[str, Any] | None:
         """The plan that was shown last here, of whichever spec."""
-        last = self._read("last.json")
+        last = self._read("last.json", LastPlan)
         return self.shown(last["spec"]) if last else None
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str, model: type[Record]) -> dict[str, Any] | None:
         path = self._folder / name
-        return read_json(path) if path.exists() else None
+        return fitting(read_json(path), model, path) if path.exists() else None
 
 
 def write_allocation(runs: Runs, pack: Pack, where: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ from lwspec.engine.fields import (
     Prompt,
     Query,
     Revision,
+    Rows,
     Seed,
     TargetAnswer,
     Template,
@@ -57,7 +57,7 @@ class Split(Frozen):
     """Rows of one source split: all that no other split takes, or a stated number."""
 
     source: str = Field(alias="from")
-    rows: Positive | None = None
+    rows: Rows | None = None
 
 
 def _split_from_text(value: Any) -> Any:
@@ -93,9 +93,11 @@ class Splits(Frozen):
 
 
 def _has_one_group(pattern: str) -> str:
+    import regex  # not for every spec
+
     try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
+        groups = regex.compile(pattern).groups
+    except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(f"no regular expression: {error}") from None
     if groups != 1:
         raise ValueError(f"has {groups} groups: exactly one must hold the answer")

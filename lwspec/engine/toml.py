@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,30 +21,62 @@ if TYPE_CHECKING:
 Loc = tuple[str | int, ...]
 """Where a value stands: the keys and positions that lead to it."""
 
+DEEPEST = 32
+"""How deeply tables and lists may be nested: far more than any key of a spec needs."""
+
 
 def parse(text: str, file: str) -> dict[str, Any]:
     """Parse TOML; a syntax error becomes a SpecError with file, line and column."""
     try:
-        return tomllib.loads(text)
+        parsed = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(error))
         what, where = (found[1], f"{file}:{found[2]}:{found[3]}") if found else (str(error), file)
         raise SpecError(f"not TOML: {what}", where=where) from None
+    except RecursionError:
+        raise SpecError("not TOML that can be read: nested too deeply", where=file) from None
+    except ValueError:  # Python's own types hold neither the year 0 nor a number of 5,000 digits
+        raise SpecError("not TOML: a number or a date out of its range", where=file) from None
+    unfit = _unfit(parsed, DEEPEST)
+    if unfit is not None:
+        raise SpecError(unfit, where=file)
+    return parsed
+
+
+def _unfit(value: Any, levels: int) -> str | None:
+    """What of a value is more than the spec's readers take: its depth, or a number's size."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return f"not TOML: {str(value)[:20]}... is no number of 64 bits"
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not levels:
+        return f"tables or lists are nested more than {DEEPEST} deep"
+    return next((unfit for each in inner if (unfit := _unfit(each, levels - 1))), None)
 
 
 def position(text: str, file: str, path: Sequence[str | int]) -> str:
     """`file:line:column` of the key at `path`, or of its nearest parent that is written down."""
-    import tree_sitter_toml
-    from tree_sitter import Language, Parser
-
-    root = Parser(Language(tree_sitter_toml.language())).parse(text.encode()).root_node
-    places = dict(_document(root))
+    places = _places(text)
     wanted = tuple(path)
     while wanted and wanted not in places:
         wanted = wanted[:-1]
     node = places.get(wanted)
     line, column = (node.start_point.row + 1, node.start_point.column + 1) if node else (1, 1)
     return f"{file}:{line}:{column}"
+
+
+@lru_cache(maxsize=1)
+def _places(text: str) -> dict[Loc, Node]:
+    """Every key, table and list item that is written down, with its node in the syntax tree."""
+    import tree_sitter_toml
+    from tree_sitter import Language, Parser
+
+    root = Parser(Language(tree_sitter_toml.language())).parse(text.encode()).root_node
+    return dict(_document(root))
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> dict[str, Any]:
+    return tomllib.loads(text)
 
 
 @dataclass(frozen=True)
@@ -67,7 +100,7 @@ class Source:
     def called(self, loc: Sequence[str | int]) -> str:
         """A table or list as people call it: an experiment by its name, not by its number."""
         if len(loc) > 1 and isinstance(loc[1], int):
-            items = tomllib.loads(self.text).get(str(loc[0]))
+            items = _parsed(self.text).get(str(loc[0]))
             item = items[loc[1]] if isinstance(items, list) and loc[1] < len(items) else None
             name = item.get("name") if isinstance(item, dict) else None
             loc = (f"{loc[0]} {name!r}" if name else f"{loc[0]} {loc[1] + 1}", *loc[2:])

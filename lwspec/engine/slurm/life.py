@@ -121,4 +121,5 @@ def life(marks: Marks, told: Told, now: float) -> tuple[Life, str | None]:
 
 def state_name(text: str | None) -> str | None:
     """The state in what squeue or sacct print: `CANCELLED by 0` is CANCELLED."""
-    return text.split()[0].rstrip("+") if text else None
+    words = (text or "").split()
+    return words[0].rstrip("+") if words else None

@@ -6,9 +6,10 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.slurm.limits import (
@@ -30,6 +31,8 @@ NETWORKED = (
     "fuse", "orangefs", "pvfs", "glusterfs", "virtiofs", "juicefs",
 )  # fmt: skip
 """File systems that several nodes may share, by how their names begin."""
+
+Line = TypeVar("Line")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,7 @@ def ask() -> Offers:
     config = _run(["scontrol", "show", "config"])
     most = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.M)
     partitions: dict[str, Partition] = {}
-    for line in nodes.splitlines():
-        partition = _partition(line)
+    for partition in _lines("sinfo", nodes, _partition):
         known = partitions.get(partition.name)
         partitions[partition.name] = _widest(known, partition) if known else partition
     shown = _run(["scontrol", "--all", "--oneliner", "show", "partition"])
@@ -151,16 +153,31 @@ def gpus_of(gres: str) -> set[tuple[str | None, int]]:
 
 
 def _accounting(cluster: str) -> tuple[tuple[Association, ...], dict[str, Quality]]:
-    """What sacctmgr says of this user and of every QOS; nothing where it does not answer."""
+    """What sacctmgr says of this user and of every QOS; nothing where it says nothing readable."""
     user, show = this_user(), ["sacctmgr", "--noheader", "--parsable2", "show"]
     try:
         mine = _run(
             [*show, "user", user, "withassoc", f"cluster={cluster}", f"format={ASSOCIATION}"]
         )
         qualities = _run([*show, "qos", f"format={QUALITY}"])
+        associations = _lines("sacctmgr", mine, association)
+        return tuple(associations), dict(_lines("sacctmgr", qualities, quality))
     except ClusterError:
         return (), {}  # sbatch still refuses what is over a limit
-    return tuple(map(association, mine.splitlines())), dict(map(quality, qualities.splitlines()))
+
+
+def _lines(program: str, text: str, read: Callable[[str], Line]) -> list[Line]:
+    """What a program printed, line by line. Raises ClusterError at one that cannot be read."""
+    found = []
+    for line in text.splitlines():
+        try:
+            found.append(read(line))
+        except ValueError:
+            raise ClusterError(
+                f"{program} printed a line that cannot be read: {line[:200]!r}",
+                remedy="try it by hand; then the same command again",
+            ) from None
+    return found
 
 
 def _run(command: list[str]) -> str:

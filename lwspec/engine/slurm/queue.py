@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from lwspec.errors import BusyError
+
+_ID = re.compile(r"(?P<array>[0-9]+)(?:_(?:[0-9]+|\[(?P<listed>[0-9,-]+)(?:%[0-9]+)?\]))?")
+_RANGE = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
+_MOST = 4_000_001
+"""The largest array that SLURM can be set to take."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,9 @@ def in_queue(user: str) -> list[dict[str, str]]:
     Raises BusyError where nobody answers.
     """
     rows = _rows(["squeue", "--noheader", "--all", "--array", "--user", user, "--format=%a|%q|%P"])
-    if rows is None:
-        raise BusyError("squeue does not answer", remedy="the same command again, later")
+    if rows is None or any(len(row) != 3 for row in rows):
+        what = "does not answer" if rows is None else "prints what cannot be read"
+        raise BusyError(f"squeue {what}", remedy="the same command again, later")
     return [dict(zip(("account", "qos", "partition"), row, strict=True)) for row in rows]
 
 
@@ -89,10 +96,17 @@ def _environment() -> dict[str, str]:
 
 
 def elements(job: str) -> list[str]:
-    """`12_[0-2,7%4]`, as sacct prints what was cancelled while it waited, by element."""
-    array_id, bracket, listed = job.partition("_[")
-    if not bracket:
+    """`12_[0-2,7%4]`, as sacct prints what was cancelled while it waited, by element.
+
+    None of an id that no array has: of a job of several parts, or of what is no id at all.
+    """
+    found = _ID.fullmatch(job)
+    if found is None:
+        return []
+    if found["listed"] is None:
         return [job]
-    parts = listed.rstrip("]").partition("%")[0].split(",")
-    ranges = [(part.partition("-")[0], part.rpartition("-")[2]) for part in parts]
-    return [f"{array_id}_{n}" for first, last in ranges for n in range(int(first), int(last) + 1)]
+    parts = [_RANGE.fullmatch(part) for part in found["listed"].split(",")]
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if None in parts or sum(map(len, ranges)) > _MOST:
+        return []
+    return [f"{found['array']}_{n}" for numbers in ranges for n in numbers]

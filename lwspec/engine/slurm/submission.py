@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lwspec.engine.recorded import ArrayRecord, EndedRecord, IntentRecord, fitting
 from lwspec.engine.runfolder import Runs, read_json, write_json
 from lwspec.engine.slurm.life import Marks
 from lwspec.engine.slurm.queue import this_user
@@ -47,7 +48,9 @@ class Submission:
     def array_id(self) -> str | None:
         """The id that SLURM gave it, where it was recorded."""
         path = self.path / "slurm.json"
-        return str(read_json(path)["array_id"]) if path.exists() else None
+        if not path.exists():
+            return None
+        return str(fitting(read_json(path), ArrayRecord, path)["array_id"])
 
     def record_id(self, array_id: str) -> None:
         """Write down the id that SLURM gave it."""
@@ -96,7 +99,7 @@ def _marks(seen: Mapping[str, Any], intended_at: float, submitted: bool) -> Mark
         submitted,
         started.stat().st_mtime if started else None,
         beat.stat().st_mtime if beat else None,
-        str(read_json(ended)["outcome"]) if ended else None,
+        str(fitting(read_json(ended), EndedRecord, ended)["outcome"]) if ended else None,
     )
 
 
@@ -113,7 +116,7 @@ def intend(runs: Runs, spec: str, intent: Mapping[str, Any]) -> Submission:
 def submissions(runs: Runs) -> Iterator[Submission]:
     """Every submission, oldest first."""
     found = [
-        Submission(path.parent, read_json(path))
+        Submission(path.parent, fitting(read_json(path), IntentRecord, path))
         for path in (runs.path / "submissions").glob("*/intent.json")
     ]
     yield from sorted(found, key=lambda each: float(each.intent["intended_at"]))

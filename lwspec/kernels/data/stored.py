@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,13 +12,13 @@ from typing import Any, Protocol
 import pyarrow
 import torch
 from pyarrow import parquet
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
 from lwspec.engine.runfolder import Runs
-from lwspec.errors import ModelError
+from lwspec.errors import ModelError, RunFolderError
 from lwspec.kernels.attempt import Attempt
 
 KEPT_FREE = 2**30
@@ -44,6 +45,15 @@ def write_states(path: Path, states: Sequence[Tensor], width: int) -> None:
     save_file({"states": flat.contiguous(), "ends": ends}, path)
 
 
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
+    """Raise RunFolderError for a file that is not what was written."""
+    try:
+        yield
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise RunFolderError(f"unreadable: {error}", where=str(path)) from None
+
+
 class Block(Protocol):
     """States of some rows, wherever they come from."""
 
@@ -59,10 +69,14 @@ class StoredBlock:
     """Read from a file, mapped into memory, as they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        file: Any = safe_open(path, "pt")
-        self._slice = file.get_slice("states")
-        self._ends = file.get_tensor("ends").tolist()
-        self._width = int(self._slice.get_shape()[1])
+        with _unreadable(path):
+            file: Any = safe_open(path, "pt")
+            self._slice = file.get_slice("states")
+            self._ends = file.get_tensor("ends").tolist()
+            length, width = self._slice.get_shape()
+            self._width = int(width)
+            if self._ends[:1] != [0] or self._ends[-1] != length:
+                raise ValueError("the rows do not end where the states do")
 
     @property
     def width(self) -> int:
@@ -104,8 +118,12 @@ class Pooled:
     """Stored pooled states of one split at one layer."""
 
     def __init__(self, files: Sequence[Path], layer: int) -> None:
-        opened: list[Any] = [safe_open(file, "pt") for file in files]
-        slices = [file.get_slice("pooled") for file in opened]
+        slices: list[Any] = []
+        for file in files:
+            with _unreadable(file):
+                opened: Any = safe_open(file, "pt")
+                slices.append(opened.get_slice("pooled"))
+                _layers, _rows, _width = slices[-1].get_shape()
         depth = max(part.get_shape()[0] for part in slices) - 1
         if layer > depth:
             raise ModelError(

@@ -7,7 +7,12 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import regex
+
 from lwspec.errors import DataError
+
+PATTERN_S = 10.0
+"""How long a task's pattern may look at one answer, which takes microseconds where it is sound."""
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
@@ -160,8 +165,17 @@ def mean_where_defined(values: Iterable[float | None]) -> float | None:
 
 
 def first_match(pattern: str, text: str) -> str | None:
-    """The group of the pattern's first match in a text, its thousands' commas dropped."""
-    match = re.search(pattern, text)
+    """The group of the pattern's first match in a text, its thousands' commas dropped.
+
+    Raises DataError for a pattern that takes for ever.
+    """
+    try:
+        match = regex.search(pattern, text, timeout=PATTERN_S)
+    except TimeoutError:
+        raise DataError(
+            f"the task's answer_pattern takes more than {PATTERN_S:g} s on one answer",
+            remedy="a pattern without a repetition inside another: (a+)+ takes for ever",
+        ) from None
     found = match[1] if match else None
     return None if found is None else found.replace(",", "").rstrip(".")
 

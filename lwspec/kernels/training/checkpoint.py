@@ -23,6 +23,7 @@ from lwspec.engine.runfolder import JobFolder, sha256_of, sha256_once
 from lwspec.errors import CheckpointError
 
 KEPT = 2
+FILES = ("module.safetensors", "optimizer.safetensors")
 
 
 @dataclass
@@ -35,6 +36,12 @@ class Progress:
     loss_sum: float = 0.0
     rows_at_once: int | None = None
     """Fewer than a batch once memory ran out: sums are then over the same parts after a restart."""
+
+    def fits(self) -> bool:
+        """Whether it holds numbers of its kinds, as what was read from a file may not."""
+        counts = (self.epoch, self.step_in_epoch, self.step, self.rows_at_once or 1)
+        whole = all(type(count) is int and 0 <= count < 2**63 for count in counts)
+        return whole and isinstance(self.loss_sum, float)
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
@@ -99,12 +106,21 @@ def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optim
     try:
         state = json.loads((place / "state.json").read_text())
         progress, files = Progress(**state["progress"]), state["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hashes = [str(files[name]) for name in FILES]
+        if not progress.fits():
+            raise ValueError(f"no progress: {progress}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"unreadable: {error}", where=str(place)) from None
-    weights = load_weights(place / "module.safetensors", files["module.safetensors"])
-    tensors = load_weights(place / "optimizer.safetensors", files["optimizer.safetensors"])
+    weights, tensors = (load_weights(place / n, h) for n, h in zip(FILES, hashes, strict=True))
+    own = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    if own != {name: tensor.shape for name, tensor in weights.items()}:
+        raise CheckpointError("the weights are not this arm's", where=str(place))
+    try:
+        states = _optimizer_states(tensors)
+    except ValueError as error:
+        raise CheckpointError(f"unreadable: {error}", where=str(place)) from None
     module.load_state_dict(weights)
-    _restore_optimizer(optimizer, tensors)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     return progress
 
 
@@ -117,9 +133,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+def _optimizer_states(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        states.setdefault(int(index), {})[name] = tensor
+    return states

@@ -12,9 +12,9 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lwspec.errors import ReportError, nearest
+from lwspec.report.paper.bounded import Bounded, render
 
 _COMMAND = re.compile(
     r"\\(?P<command>input|include|includegraphics|lstinputlisting|bibliography|addbibresource"
@@ -144,7 +144,10 @@ def _inside(home: Path, name: str) -> bool:
     """Whether it is a file of the template's folder, by a path that never leaves it."""
     if name.startswith(("/", "../")):
         return False
-    return (home / name).is_file() and (home / name).resolve().is_relative_to(home.resolve())
+    try:
+        return (home / name).is_file() and (home / name).resolve().is_relative_to(home.resolve())
+    except OSError:  # no file can have a name so long
+        return False
 
 
 def _read(path: Path) -> str:
@@ -155,7 +158,7 @@ def _read(path: Path) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    return ImmutableSandboxedEnvironment(
+    return Bounded(
         block_start_string=r"\BLOCK{",
         block_end_string="}",
         variable_start_string=r"\VAR{",
@@ -177,6 +180,8 @@ def _undeclared(source: Path, text: str) -> set[str]:
         raise ReportError(
             f"the template cannot be read: {error.message}", where=f"{source}:{error.lineno}"
         ) from None
+    except RecursionError:
+        raise ReportError("the template is nested too deeply", where=str(source)) from None
 
 
 def _render(source: Path, words: Mapping[str, Any]) -> str:
@@ -189,7 +194,7 @@ def _render(source: Path, words: Mapping[str, Any]) -> str:
             remedy="lwspec plan lists every placeholder that nothing fills",
         )
     try:
-        return _environment().from_string(text).render(words)
+        return render(_environment(), text, words)
     except jinja2.UndefinedError as error:
         raise ReportError(
             f"the template names something unknown: {error.message}", where=_where(source, error)
