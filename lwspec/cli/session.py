@@ -56,12 +56,12 @@ def open_session(
     expansion = expand(loaded, arms, located)
     fingerprints.save()
     store = Store(db)
-    for problem in ingest(folder, store, rescan):
+    for problem in ingest(folder, store, expansion.jobs, rescan):
         print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
-    records = read_records(store)
+    records = read_records(store, expansion.jobs)
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
-    cancelled = folder.cancelled()
+    cancelled = folder.cancelled(records.owed(expansion.jobs))
     benched = kept(folder, loaded.spec.budget.gpu)
     plan = make_plan(
         loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Float,
+    Index,
     Integer,
     MetaData,
     String,
@@ -33,7 +34,7 @@ from sqlalchemy.exc import DatabaseError
 from lwspec import __version__
 from lwspec.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_WAIT_S = 60
 
 metadata = MetaData()
@@ -56,7 +57,9 @@ jobs = Table(
     Column("inputs", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
     Column("folder_mtime_ns", BigInteger, nullable=False),
+    Column("below", String),  # how its attempts looked, while it is not settled
     Column("settled", Boolean, nullable=False),
+    Index("jobs_seen", "settled", "id", "folder_mtime_ns", "below"),
 )
 
 attempts = Table(
@@ -78,9 +81,14 @@ attempts = Table(
     Column("device_s", Float, nullable=False),
     Column("peak_bytes", BigInteger),
     Column("modelled_s", Float),
+    Column("gpu", String),
+    Column("cost_version", Integer),
+    Column("price_key", String),  # where it is a measurement of what its like cost
     Column("progress", JSON),
     Column("evidence", JSON),
     Column("events_read", BigInteger, nullable=False),
+    Index("attempts_spent", "spec", "device_s"),
+    Index("attempts_measured", "price_key", "cost_version", "gpu", "modelled_s", "device_s"),
 )
 
 outputs = Table(
