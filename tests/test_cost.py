@@ -124,7 +124,7 @@ def test_what_another_model_of_cost_modelled_is_no_history(
 ) -> None:
     project = copy_of_finished()
     project.run("status", "small.toml")
-    store = Store(project.folder / "results.db")
+    store = Store(project.folder / "results.db", shared=False)
     assert read_records(store).history
     monkeypatch.setattr("lwspec.engine.cost.VERSION", -1)
     assert not read_records(store).history

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from lwspec.engine.expand import expand
+from lwspec.engine.file_system import MOUNTS, may_be_shared
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
@@ -55,7 +56,9 @@ def open_session(
     located = locate(loaded, fingerprints)
     expansion = expand(loaded, arms, located)
     fingerprints.save()
-    store = Store(db)
+    clusters = loaded.spec.cluster.values()
+    shared = any(c.shared_runs for c in clusters) or may_be_shared(db, MOUNTS.read_text("utf-8"))
+    store = Store(db, shared=shared)
     for problem in ingest(folder, store, expansion.jobs, rescan):
         print(f"lwspec: {problem.where}: {problem.what}", file=sys.stderr)
     records = read_records(store, expansion.jobs)

@@ -5,6 +5,7 @@ Only the command line opens it; jobs never do. It can be deleted and is rebuilt 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,12 +137,30 @@ cells = Table(
 
 
 class Store:
-    """The database, opened and checked; `write` and `read` give connections to it."""
+    """The database, opened and checked; `write` and `read` give connections to it.
 
-    def __init__(self, path: Path) -> None:
+    Readers go on while another process writes (WAL), but not where the file system may be `shared`:
+    WAL needs memory that all who open the database share, and machines do not.
+    """
+
+    def __init__(self, path: Path, *, shared: bool) -> None:
         self.path = path
         self._engine = _engine(path)
+        self._set_journal("delete" if shared else "wal")
         self._open()
+
+    def _set_journal(self, wanted: str) -> None:
+        """Keep the journal as wanted from now on; the file remembers it."""
+        try:
+            with sqlite3.connect(self.path, timeout=LOCK_WAIT_S) as connection:
+                (now,) = connection.execute("PRAGMA journal_mode").fetchone()
+                if now != wanted:
+                    connection.execute(f"PRAGMA journal_mode = {wanted}")
+            connection.close()
+        except sqlite3.DatabaseError as error:
+            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            if not (busy and wanted == "wal"):  # then whoever next opens it alone sets it
+                raise self._unusable("open", error) from None
 
     def _open(self) -> None:
         version = None
@@ -172,6 +191,12 @@ class Store:
                     ],
                 )
 
+    @property
+    def journal(self) -> str:
+        """SQLite's journal mode."""
+        with self.read() as connection:
+            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its beginning."""
@@ -180,11 +205,11 @@ class Store:
                 with connection.begin():
                     yield connection
         except DatabaseError as error:
-            raise self._unusable("write", error) from None
+            raise self._unusable("write", error.orig) from None
 
-    def _unusable(self, what: str, error: DatabaseError) -> StoreError:
+    def _unusable(self, what: str, error: BaseException | None) -> StoreError:
         return StoreError(
-            f"cannot {what} the database: {error.orig}",
+            f"cannot {what} the database: {error}",
             where=str(self.path),
             remedy="make room, or move it away: `lwspec status` rebuilds it from the run folders",
         )
@@ -196,7 +221,7 @@ class Store:
             with self._engine.connect() as connection:
                 yield connection
         except DatabaseError as error:
-            raise self._unusable("read", error) from None
+            raise self._unusable("read", error.orig) from None
 
 
 def _engine(path: Path) -> Engine:
