@@ -79,12 +79,12 @@ def _new(runs: Runs, store: Store, asked: Collection[str], rescan: bool) -> _New
     """Look at plans first: one that is submitted meanwhile is then new the next time."""
     jobs, about = db.jobs.c, db.about.c
     with store.read() as connection:
-        known = dict(connection.execute(select(about.key, about.value)).tuples().all())
+        known = {row.key: row.value for row in connection.execute(select(about.key, about.value))}
         settled = select(jobs.id, jobs.folder_mtime_ns).where(jobs.settled)
         others = select(jobs.id, jobs.folder_mtime_ns, jobs.below).where(~jobs.settled)
         seen = Seen(
-            dict(connection.execute(settled).tuples().all()),
-            {id: (at, how) for id, at, how in connection.execute(others)},
+            {row.id: row.folder_mtime_ns for row in connection.execute(settled)},
+            {row.id: (row.folder_mtime_ns, row.below) for row in connection.execute(others)},
         )
     files = {path: str(changed_ns(path)) for path in runs.path.glob("plans/*.submitted.json")}
     plans = {path: at for path, at in files.items() if known.get(_key(path)) != at}
@@ -142,7 +142,7 @@ def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list
 def _attempts(connection: Connection, job: Job, folder: JobFolder, problems: list[Problem]) -> bool:
     """Record the attempts at a job; True where each of them has ended."""
     query = select(db.attempts).where(db.attempts.c.job == job.id)
-    known = {row["number"]: row for row in connection.execute(query).mappings()}
+    known = {row["number"]: dict(row) for row in connection.execute(query).mappings()}
     ended, fresh = True, True
     for attempt in folder.attempts():
         row = known.get(attempt.number)

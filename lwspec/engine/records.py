@@ -87,8 +87,9 @@ def read_records(store: Store, jobs: Mapping[str, Job]) -> Records:
                 if changed:
                     stale[row.job] = tuple(sorted({*stale.get(row.job, ()), *changed}))
         columns = db.attempts.c
-        spent_by = select(columns.spec, func.sum(columns.device_s)).group_by(columns.spec)
-        spent_s = dict(connection.execute(spent_by).tuples().all())
+        total = func.sum(columns.device_s).label("total")
+        by_spec = connection.execute(select(columns.spec, total).group_by(columns.spec))
+        spent_s = {row.spec: row.total for row in by_spec}
         history = _history(connection, (jobs[job] for job in _owed(jobs, taken)))
     tried = {job: tuple(of_job) for job, of_job in attempts.items()}
     return Records(taken, tried, history, stale, outgrown_s, spent_s)

@@ -254,7 +254,7 @@ class JobFolder:
         path = self.path / "cancelled.json"
         if not path.exists():
             return False
-        return float(read_json(path)["at"]) > self.record().get("granted_at", 0.0)
+        return float(read_json(path)["at"]) > float(self.record().get("granted_at", 0.0))
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""
