@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,16 +150,17 @@ class Store:
         self._open()
 
     def _set_journal(self, wanted: str) -> None:
-        """Keep the journal as wanted from now on; the file remembers it."""
+        """Have the file remember its journal mode.
+
+        While another process has it open that fails, and whoever next opens it alone does it.
+        """
         try:
-            with sqlite3.connect(self.path, timeout=LOCK_WAIT_S) as connection:
+            with closing(sqlite3.connect(self.path, timeout=0)) as connection:
                 (now,) = connection.execute("PRAGMA journal_mode").fetchone()
                 if now != wanted:
                     connection.execute(f"PRAGMA journal_mode = {wanted}")
-            connection.close()
         except sqlite3.DatabaseError as error:
-            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-            if not (busy and wanted == "wal"):  # then whoever next opens it alone sets it
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise self._unusable("open", error) from None
 
     def _open(self) -> None:
