@@ -148,11 +148,12 @@ def test_what_an_attempt_last_told_is_found_from_the_end(
 
 def test_a_database_that_other_machines_may_see_has_no_wal(tmp_path: Path) -> None:
     here, there = tmp_path / "here.db", tmp_path / "there.db"
-    assert Store(here, shared=False).journal == "wal"
+    first = Store(here, shared=False)
+    assert first.journal == "wal"
     with contextlib.closing(sqlite3.connect(there)) as connection:
         connection.execute("PRAGMA journal_mode = wal")  # as before it was moved
-    assert Store(here, shared=True).journal == "wal"  # it stays so while another has it open
-    assert Store(here, shared=True).journal == "wal"  # it stays so while another has it open
+    assert Store(here, shared=True).journal == first.journal == "wal"  # since another has it open
+    assert Store(here, shared=True).journal == first.journal == "wal"  # since another has it open
 
 
 @pytest.mark.parametrize(
