@@ -108,15 +108,14 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_64_processes_submit_record_look_and_cancel_at_once(
-    plan: Path, capsys: pytest.CaptureFixture[str]
+    plan: Path,
 ) -> None:
     said = at_once(command, plan / "logs")
     assert nobody_saw_a_lock(said), [t for t in said if "Traceback" in t or "database" in t][0]
     assert all(text.endswith(("exit 0", "exit 1", "exit 2")) for text in said)
-    submitted = [text for text in said if "jobs done" in text]
-    assert submitted  # one at least came through, and the others were told who runs
-    refused = [text for text in said[::4] if "is running jobs in" in text]
-    assert len(refused) + len([t for t in said[::4] if "is running" not in t]) == PROCESSES // 4
+    assert any("jobs done" in text for text in said[::4])
+    told = ("jobs done", "is running jobs in", "run or are queued already", "everything is done")
+    assert all(any(words in text for words in told) for text in said[::4]), said[::4]
 
     assert main(["submit", "small.toml", "--yes"]) == 0
     assert main(["status", "small.toml"]) == 0

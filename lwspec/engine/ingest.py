@@ -46,7 +46,7 @@ def ingest(
     in what is returned.
     """
     problems: list[Problem] = []
-    if _new(runs, store, asked, rescan) == NOTHING:
+    if _new(runs, store, asked, rescan) == _NOTHING:
         return problems
     with only_one(runs.path, RECORDING, _WAIT_S):
         new = _new(runs, store, asked, rescan)
@@ -72,7 +72,7 @@ class _New:
     """Plans that were submitted, and when their files last changed."""
 
 
-NOTHING = _New(Changes((), ()), {})
+_NOTHING = _New(Changes((), ()), {})
 
 
 def _new(runs: Runs, store: Store, asked: Collection[str], rescan: bool) -> _New:
@@ -87,7 +87,7 @@ def _new(runs: Runs, store: Store, asked: Collection[str], rescan: bool) -> _New
             {row.id: (row.folder_mtime_ns, row.below) for row in connection.execute(others)},
         )
     files = {path: str(changed_ns(path)) for path in runs.path.glob("plans/*.submitted.json")}
-    plans = {path: at for path, at in files.items() if known.get(_key(path)) != at}
+    plans = {path: at for path, at in files.items() if rescan or known.get(_key(path)) != at}
     if rescan:
         seen = Seen({}, dict.fromkeys((*seen.settled, *seen.open), (0, None)))
     return _New(changes(runs, seen, None if plans else asked), plans)
