@@ -183,8 +183,7 @@ class AttemptFolder:
             start = max(0, size - 4 * (size - start) - _TAIL)
             with path.open("rb") as file:
                 file.seek(start)
-                raw = file.read(size - start)
-            lines = raw[: raw.rfind(b"\n") + 1].splitlines()
+                lines = file.read(size - start).splitlines()
             for line in reversed(lines[1:] if start else lines):
                 if field in (event := _event(line)):
                     return event[field]
