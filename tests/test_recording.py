@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,8 +61,13 @@ def looked_at(runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch, *asked:
     """The jobs whose records an ingestion reads."""
     read: list[str] = []
     record = JobFolder.record
+
+    def noted(folder: JobFolder) -> dict[str, Any]:
+        read.append(folder.path.name)
+        return record(folder)
+
     with monkeypatch.context() as patch:
-        patch.setattr(JobFolder, "record", lambda f: (read.append(f.path.name), record(f))[1])
+        patch.setattr(JobFolder, "record", noted)
         assert ingest(runs, store, asked) == []
     return set(read)
 
