@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test fuzz test-slurm test-gpu test-determinism statistics bench bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu clean
 
 setup: .venv/ready
 
@@ -68,6 +68,10 @@ bench: setup
 	$(BIN)/python bench/report.py
 	$(BIN)/python bench/submission.py
 	$(BIN)/python bench/whole_plan.py specs/quickstart.toml "*topic*"
+
+# 100,000 runs and 10 million metric points, written, recorded and looked at.
+scale: setup
+	$(BIN)/python bench/many_runs.py docs/reliability_scale.md
 
 # The published pair on a GPU of 80 GB: two minutes.
 bench-gpu: setup

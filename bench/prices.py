@@ -82,7 +82,7 @@ def table(made: dict[str, list[float]]) -> Sequence[str]:
 
 def main() -> None:
     """Hold out, print, and write the section."""
-    lines = table(errors(groups(Store(Path(sys.argv[1])))))
+    lines = table(errors(groups(Store(Path(sys.argv[1]), shared=True))))
     print("\n".join(lines))
     if len(sys.argv) > 2:
         replace_section(Path(sys.argv[2]), "Prices of what was held out", "\n".join(lines))

@@ -16,6 +16,7 @@ from lwspec.engine.cost import ASSUMED, Facts, Machine, Work, training_work, wor
 from lwspec.engine.job import Job
 from lwspec.engine.price import price
 from lwspec.engine.records import read_records
+from lwspec.engine.runfolder import Runs
 from lwspec.engine.shapes import Shape
 from lwspec.engine.store import Store
 from lwspec.kernels.arms import all_arms
@@ -124,10 +125,13 @@ def test_what_another_model_of_cost_modelled_is_no_history(
 ) -> None:
     project = copy_of_finished()
     project.run("status", "small.toml")
-    store = Store(project.folder / "results.db")
-    assert read_records(store).history
+    store = Store(project.folder / "results.db", shared=False)
+    done = {id: Runs(project.runs).folder(id).job() for id in Runs(project.runs).listed()}
+    owing = {id: replace(job, outputs=(*job.outputs, "more")) for id, job in done.items()}
+    assert read_records(store, owing).history
+    assert not read_records(store, done).history  # nothing is left to price
     monkeypatch.setattr("lwspec.engine.cost.VERSION", -1)
-    assert not read_records(store).history
+    assert not read_records(store, owing).history
 
 
 def test_a_price_without_history_is_by_the_machine_that_was_measured() -> None:

@@ -113,9 +113,9 @@ def attempt(tmp_path: Path) -> AttemptFolder:
 def recorded(attempt: AttemptFolder) -> list[str]:
     """What ingestion complains of; afterwards the store can be read."""
     runs = Runs(attempt.path.parent.parent)
-    store = Store(runs.path.parent / "results.db")
+    store = Store(runs.path.parent / "results.db", shared=True)
     problems = [f"{Path(problem.where).name}: {problem.what}" for problem in ingest(runs, store)]
-    read_records(store)
+    read_records(store, {})
     return problems
 
 

@@ -147,7 +147,7 @@ def test_a_cluster_s_setup_holds_no_token() -> None:
 
 
 def test_the_database_is_the_file_that_was_named(tmp_path: Path) -> None:
-    Store(tmp_path / "a?mode=memory&x#y.db")
+    Store(tmp_path / "a?mode=memory&x#y.db", shared=True)
     assert [path.name for path in tmp_path.glob("*.db")] == ["a?mode=memory&x#y.db"]
     assert database("results.db") == Path("results.db")
 

@@ -26,7 +26,7 @@ from lwspec.cli.pace import Paces, count, pace
 from lwspec.cli.screen import changes, duration, screen, share_out
 from lwspec.cli.session import Session, open_session
 from lwspec.cli.view import Failure, Progress, View, look, useful_line
-from lwspec.engine.lock import held, only_one
+from lwspec.engine.lock import STARTING, held, only_one
 from lwspec.engine.states import State
 from lwspec.engine.submit import LOCAL, write_jobs
 
@@ -321,8 +321,9 @@ def test_times_are_said_as_people_say_them() -> None:
 def test_who_starts_jobs_is_known_without_taking_their_place(tmp_path: Path) -> None:
     assert not held(tmp_path)
     holder = (
-        "import sys, time; from pathlib import Path; from lwspec.engine.lock import only_one\n"
-        "with only_one(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path\n"
+        "from lwspec.engine.lock import STARTING, only_one\n"
+        "with only_one(Path(sys.argv[1]), STARTING): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True,
@@ -332,5 +333,5 @@ def test_who_starts_jobs_is_known_without_taking_their_place(tmp_path: Path) -> 
         assert held(tmp_path)
         process.kill()
     assert not held(tmp_path)
-    with only_one(tmp_path):
+    with only_one(tmp_path, STARTING):
         pass

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lwspec.cli.terminal import printable
 from lwspec.engine.expand import expand
+from lwspec.engine.file_system import MOUNTS, may_be_shared
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
@@ -56,15 +57,18 @@ def open_session(
     located = locate(loaded, fingerprints)
     expansion = expand(loaded, arms, located)
     fingerprints.save()
-    store = Store(db)
-    if store.backup is not None:
+    clusters = loaded.spec.cluster.values()
+    shared = any(c.shared_runs for c in clusters) or may_be_shared(db, MOUNTS.read_text("utf-8"))
+    store = Store(db, shared=shared)
+    if store.backup is not None:  # whose new columns are filled from the run folders
         print(f"lwspec: {db} was migrated; what it was: {store.backup}", file=sys.stderr)
-    for problem in ingest(folder, store, rescan):
+        rescan = True
+    for problem in ingest(folder, store, expansion.jobs, rescan):
         print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
-    records = read_records(store)
+    records = read_records(store, expansion.jobs)
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
-    cancelled = folder.cancelled()
+    cancelled = folder.cancelled(records.owed(expansion.jobs))
     benched = kept(folder, loaded.spec.budget.gpu)
     plan = make_plan(
         loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched

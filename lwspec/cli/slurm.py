@@ -14,7 +14,7 @@ from lwspec.cli.agree import check_budget, nothing_to_run
 from lwspec.cli.session import Session, open_session
 from lwspec.cli.summary import summary
 from lwspec.engine.due import due
-from lwspec.engine.lock import only_one
+from lwspec.engine.lock import STARTING, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.plan import Plan
 from lwspec.engine.retry import again
@@ -42,7 +42,7 @@ def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[
     open_session(
         options.spec, options.db, options.runs, quiet=True
     )  # writes nothing if it is wrong
-    with only_one(options.runs, LOCK_WAIT_S):
+    with only_one(options.runs, STARTING, LOCK_WAIT_S):
         settle_doubts(Runs(options.runs), watch, SBATCH_S)
         session = open_session(options.spec, options.db, options.runs)
         wanted = agree(session)
@@ -82,7 +82,7 @@ def keep_going(options: argparse.Namespace, session: Session) -> int:
     """
     if not _due(session):
         return 0
-    with only_one(options.runs, LOCK_WAIT_S):
+    with only_one(options.runs, STARTING, LOCK_WAIT_S):
         settle_doubts(session.runs, watch, SBATCH_S)
         session = open_session(options.spec, options.db, options.runs, quiet=True)
         before, wanted = _sent_alike(session, _due(session))

@@ -14,7 +14,7 @@ from lwspec.cli.session import Session, open_session
 from lwspec.cli.summary import summary
 from lwspec.engine.ingest import ingest
 from lwspec.engine.local import LocalExecutor, Slots
-from lwspec.engine.lock import only_one
+from lwspec.engine.lock import STARTING, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.submit import LOCAL, write_jobs
 from lwspec.errors import BudgetError, UsageError
@@ -44,9 +44,9 @@ def submit(options: argparse.Namespace, agree: Callable[[Session], set[str]]) ->
     if not wanted:
         print(nothing_to_run(session.plan))
         session.memory.remember_submitted(session.plan)
-        ingest(session.runs, session.store)
+        ingest(session.runs, session.store, session.plan.expansion.jobs)
         return 0
-    with only_one(options.runs):  # from here on nobody else starts jobs
+    with only_one(options.runs, STARTING):  # from here on nobody else starts jobs
         session = open_session(options.spec, options.db, options.runs, quiet=True)
         wanted = wanted & set(session.plan.to_run) - set(session.plan.in_hand)
         return _run_here(session, wanted, any_code=not options.snapshot)

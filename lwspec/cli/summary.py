@@ -25,14 +25,12 @@ def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
 
 def summary(session: Session, wanted: Collection[str]) -> int:
     """Ingest, say what failed and why, and return the exit status."""
-    ingest(session.runs, session.store)
-    records, jobs = read_records(session.store), session.plan.expansion.jobs
-    owed = {
-        job.id: any(o not in records.taken.get(job.id, ()) for o in job.outputs)
-        for job in jobs.values()
-    }
-    held, cancelled = watch(session.runs).held, session.runs.cancelled()
-    found = states(jobs, owed, records.last, held, cancelled)
+    jobs = session.plan.expansion.jobs
+    ingest(session.runs, session.store, jobs)
+    records = read_records(session.store, jobs)
+    owed = records.owed(jobs)
+    held, cancelled = watch(session.runs).held, session.runs.cancelled(owed)
+    found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for job in (jobs[id] for id in jobs if id in wanted):
         state = found[job.id]

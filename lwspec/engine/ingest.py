@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from lwspec.engine import store as db
+from lwspec.engine.changed import Changes, Seen, below, changed_ns, changes
+from lwspec.engine.job import Job
+from lwspec.engine.lock import RECORDING, only_one
+from lwspec.engine.price import price_key
 from lwspec.engine.recorded import PlanRecord, fitting
 from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, read_json
 from lwspec.engine.store import Store
 from lwspec.errors import RunFolderError
 
-_BATCH = 5000
+_JOBS = 200
+"""How many jobs are recorded in one transaction."""
+_WAIT_S = 600.0
+"""For another process that records, until this one gives up."""
 
 
 @dataclass(frozen=True)
@@ -29,49 +37,94 @@ class Problem:
     what: str
 
 
-def ingest(runs: Runs, store: Store, rescan: bool = False) -> list[Problem]:
-    """Record what is new below `runs`; with `rescan`, look at finished jobs again too.
+def ingest(
+    runs: Runs, store: Store, asked: Collection[str] = (), rescan: bool = False
+) -> list[Problem]:
+    """Record what is new below `runs`: for sure of the jobs `asked` for, with `rescan` of all.
 
-    A job with an unreadable record is left as it was and named in what is returned.
+    One process records at a time, a few jobs in a transaction, each job wholly or not at all; where
+    nothing is new nothing is written. A job with an unreadable record is left as it was and named
+    in what is returned.
     """
     problems: list[Problem] = []
-    with store.read() as connection:
-        known = {
-            row.id: row.folder_mtime_ns
-            for row in connection.execute(select(db.jobs).where(db.jobs.c.settled))
-        }
-    folders = list(runs.folders())
-    changed = [
-        folder
-        for folder in folders
-        if rescan or known.get(folder.path.name) != folder.path.stat().st_mtime_ns
-    ]
-    with store.write() as connection:
-        _forget_missing(connection, {folder.path.name for folder in folders})
-        for folder in changed:
-            try:
-                with connection.begin_nested():
-                    _job(connection, folder, rescan, problems)
-            except RunFolderError as error:
-                problems.append(Problem(error.where or str(folder.path), error.what))
-        _plans(connection, runs, problems)
+    if _new(runs, store, asked, rescan) == _NOTHING:
+        return problems
+    with only_one(runs.path, RECORDING, _WAIT_S):
+        new = _new(runs, store, asked, rescan)
+        for some in _few(new.jobs.gone):
+            with store.write() as connection:
+                _forget(connection, some)
+        for some in _few(new.jobs.look_at):
+            with store.write() as connection:
+                for job in some:
+                    _record(connection, runs.folder(job), rescan, problems)
+        for plan, stamp in new.plans.items():
+            with store.write() as connection:
+                _plan(connection, plan, stamp, problems)
     return problems
 
 
+@dataclass(frozen=True)
+class _New:
+    """What the store does not know yet."""
+
+    jobs: Changes
+    plans: Mapping[Path, str]
+    """Plans that were submitted, and when their files last changed."""
+
+
+_NOTHING = _New(Changes((), ()), {})
+
+
+def _new(runs: Runs, store: Store, asked: Collection[str], rescan: bool) -> _New:
+    """Look at plans first: one that is submitted meanwhile is then new the next time."""
+    jobs, about = db.jobs.c, db.about.c
+    with store.read() as connection:
+        known = {row.key: row.value for row in connection.execute(select(about.key, about.value))}
+        settled = select(jobs.id, jobs.folder_mtime_ns).where(jobs.settled)
+        others = select(jobs.id, jobs.folder_mtime_ns, jobs.below).where(~jobs.settled)
+        seen = Seen(
+            {row.id: row.folder_mtime_ns for row in connection.execute(settled)},
+            {row.id: (row.folder_mtime_ns, row.below) for row in connection.execute(others)},
+        )
+    files = {path: str(changed_ns(path)) for path in runs.path.glob("plans/*.submitted.json")}
+    plans = {path: at for path, at in files.items() if rescan or known.get(_key(path)) != at}
+    if rescan:
+        seen = Seen({}, dict.fromkeys((*seen.settled, *seen.open), (0, None)))
+    return _New(changes(runs, seen, None if plans else asked), plans)
+
+
+def _key(plan: Path) -> str:
+    return f"plan {plan.name.removesuffix('.submitted.json')}"
+
+
+def _few(jobs: Sequence[str]) -> list[Sequence[str]]:
+    return [jobs[start : start + _JOBS] for start in range(0, len(jobs), _JOBS)]
+
+
+def _record(
+    connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]
+) -> None:
+    """Record one job wholly, or not at all where a record of it is unreadable."""
+    try:
+        with connection.begin_nested():
+            _job(connection, folder, rescan, problems)
+    except RunFolderError as error:
+        problems.append(Problem(error.where or str(folder.path), error.what))
+
+
 def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]) -> None:
-    mtime_ns = folder.path.stat().st_mtime_ns
+    mtime_ns, looked = changed_ns(folder.path), below(folder.path)
     job = folder.job()
     folder.take_finished()
     if rescan:
         for table in (db.attempts, db.outputs, db.metrics, db.points):
             connection.execute(delete(table).where(table.c.job == job.id))
-    open_attempts = 0
-    for attempt in folder.attempts():
-        open_attempts += _attempt(connection, job.id, attempt, problems)
+    settled = _attempts(connection, job, folder, problems)
     taken = folder.taken()
     for output, record in taken.items():
         _output(connection, job.id, output, record)
-    settled = not open_attempts and all(output in taken for output in job.outputs)
+    settled = settled and all(output in taken for output in job.outputs)
     row = {
         "id": job.id,
         "kind": job.kind,
@@ -81,35 +134,50 @@ def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list
         "inputs": job.inputs,
         "outputs": list(job.outputs),
         "folder_mtime_ns": mtime_ns,
+        "below": None if settled else looked,
         "settled": settled,
     }
     _upsert(connection, db.jobs, [row])
 
 
+def _attempts(connection: Connection, job: Job, folder: JobFolder, problems: list[Problem]) -> bool:
+    """Record the attempts at a job; True where each of them has ended."""
+    query = select(db.attempts).where(db.attempts.c.job == job.id)
+    known = {row["number"]: dict(row) for row in connection.execute(query).mappings()}
+    ended, fresh = True, True
+    for attempt in folder.attempts():
+        row = known.get(attempt.number)
+        if row is None or row["ended_at"] is None:
+            row = _attempt(connection, job, attempt, row, fresh, problems)
+        ended = ended and row["ended_at"] is not None
+        fresh = row["outcome"] == "finished"
+    return ended
+
+
 def _attempt(
-    connection: Connection, job_id: str, attempt: AttemptFolder, problems: list[Problem]
-) -> bool:
-    """Record one attempt and the events it added; True while it has no exit record."""
-    number = attempt.number
-    table = db.attempts
-    known = connection.execute(
-        select(table.c.ended_at, table.c.events_read, table.c.progress).where(
-            table.c.job == job_id, table.c.number == number
-        )
-    ).first()
-    if known is not None and known.ended_at is not None:
-        return False
+    connection: Connection,
+    job: Job,
+    attempt: AttemptFolder,
+    known: Mapping[str, Any] | None,
+    fresh: bool,
+    problems: list[Problem],
+) -> dict[str, Any]:
+    """Record one attempt and the events that it added; `fresh` where none before it broke off."""
     started, ended = attempt.started(), attempt.ended() or {}
-    events, read = attempt.events(known.events_read if known else 0)
-    unreadable = [event for event in events if event["event"] == "unreadable"]
+    read, progress = (known["events_read"], known["progress"]) if known else (0, None)
+    unreadable = 0
+    for events, after in attempt.event_blocks(read):
+        read = after
+        _insert_points(connection, job.id, attempt.number, events)
+        unreadable += sum(event["event"] == "unreadable" for event in events)
+        progress = next((e for e in reversed(events) if e["event"] == "progress"), progress)
     if unreadable:
         where = str(attempt.path / "events.jsonl")
-        problems.append(Problem(where, f"{len(unreadable)} damaged lines were left out"))
-    progress = [event for event in events if event["event"] == "progress"]
+        problems.append(Problem(where, f"{unreadable} damaged lines were left out"))
     evidence = started.get("evidence", {})
     row = {
-        "job": job_id,
-        "number": number,
+        "job": job.id,
+        "number": attempt.number,
         "spec": started.get("spec"),
         "started_at": started.get("started_at"),
         "ended_at": ended.get("ended_at"),
@@ -124,22 +192,35 @@ def _attempt(
         "device_s": attempt.device_s(),
         "peak_bytes": ended.get("peak_bytes"),
         "modelled_s": started.get("modelled_s"),
-        "progress": progress[-1] if progress else (known.progress if known else None),
+        "gpu": evidence.get("gpu"),
+        "cost_version": evidence.get("cost_version"),
+        "price_key": None,
+        "progress": progress,
         "evidence": evidence,
         "events_read": read,
     }
-    _upsert(connection, table, [row])
-    _insert_new(connection, db.points, _points(job_id, number, events))
-    return not ended
+    if fresh and row["outcome"] == "finished" and row["device_s"] and row["modelled_s"]:
+        beside = evidence.get("side_by_side", 1) > 1
+        row["price_key"] = price_key(job.kind, job.step, beside=beside)
+    _upsert(connection, db.attempts, [row])
+    return row
 
 
-def _points(job_id: str, number: int, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"job": job_id, "name": name, "step": event["step"], "attempt": number, "value": value}
+def _insert_points(
+    connection: Connection, job: str, attempt: int, events: Sequence[Mapping[str, Any]]
+) -> None:
+    """Record metrics of a job's way, through the driver: there may be millions of them."""
+    points = [
+        (job, name, event["step"], attempt, value)
         for event in events
         if event["event"] == "metric"
         for name, value in event["values"].items()
     ]
+    if points:
+        columns = "job, name, step, attempt, value"
+        connection.exec_driver_sql(
+            f"INSERT OR IGNORE INTO points ({columns}) VALUES (?, ?, ?, ?, ?)", points
+        )
 
 
 def _output(connection: Connection, job_id: str, output: str, record: Mapping[str, Any]) -> None:
@@ -160,30 +241,28 @@ def _output(connection: Connection, job_id: str, output: str, record: Mapping[st
     _insert_new(connection, db.metrics, values)
 
 
-def _plans(connection: Connection, runs: Runs, problems: list[Problem]) -> None:
-    """The cells of every submitted plan, for people who query the database."""
-    for path in sorted((runs.path / "plans").glob("*.submitted.json")):
-        try:
-            plan = fitting(read_json(path), PlanRecord, path)
-        except RunFolderError as error:
-            problems.append(Problem(error.where or "", error.what))
-            continue
-        name = plan["spec"]
-        connection.execute(delete(db.cells).where(db.cells.c.plan == name))
-        rows = [
-            {**cell, "plan": name, "point": json.dumps(cell["point"], sort_keys=True)}
-            for cell in plan["cells"]
-        ]
-        _insert_new(connection, db.cells, rows)
+def _plan(connection: Connection, path: Path, stamp: str, problems: list[Problem]) -> None:
+    """The cells of a submitted plan, for people who query the database."""
+    try:
+        plan = fitting(read_json(path), PlanRecord, path)
+    except RunFolderError as error:
+        problems.append(Problem(error.where or "", error.what))
+        return
+    name = plan["spec"]
+    connection.execute(delete(db.cells).where(db.cells.c.plan == name))
+    rows = [
+        {**cell, "plan": name, "point": json.dumps(cell["point"], sort_keys=True)}
+        for cell in plan["cells"]
+    ]
+    _insert_new(connection, db.cells, rows)
+    _upsert(connection, db.about, [{"key": _key(path), "value": stamp}])
 
 
-def _forget_missing(connection: Connection, present: Collection[str]) -> None:
+def _forget(connection: Connection, jobs: Collection[str]) -> None:
     """Drop the rows of jobs whose folder is gone."""
-    gone = [row.id for row in connection.execute(select(db.jobs.c.id)) if row.id not in present]
-    for job_id in gone:
-        connection.execute(delete(db.jobs).where(db.jobs.c.id == job_id))
-        for table in (db.attempts, db.outputs, db.metrics, db.points):
-            connection.execute(delete(table).where(table.c.job == job_id))
+    connection.execute(delete(db.jobs).where(db.jobs.c.id.in_(jobs)))
+    for table in (db.attempts, db.outputs, db.metrics, db.points):
+        connection.execute(delete(table).where(table.c.job.in_(jobs)))
 
 
 def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -200,5 +279,5 @@ def _upsert_into(table: Table) -> Insert:
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    for start in range(0, len(rows), _BATCH):
-        connection.execute(insert(table).on_conflict_do_nothing(), rows[start : start + _BATCH])
+    if rows:
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)

@@ -1,4 +1,4 @@
-"""One lwspec at a time starts jobs in a folder of runs."""
+"""One lwspec at a time starts jobs in a folder of runs, and one records them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from lwspec.errors import UsageError
 
 POLL_S = 0.1
 
+STARTING = "local.lock"
+RECORDING = "ingest.lock"
+_DOES = {STARTING: "is running jobs in", RECORDING: "is recording the runs of"}
+
 
 def _locked(file: IO[str]) -> bool:
     try:
@@ -28,20 +32,20 @@ def _locked(file: IO[str]) -> bool:
 
 
 @contextmanager
-def only_one(runs: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel drops when the process dies.
+def only_one(runs: Path, name: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold one of the folder's locks, which the kernel drops when the process dies.
 
     Raises UsageError where another process holds it for longer than `wait_s`.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    path = runs / "local.lock"
+    path = runs / name
     deadline = time.monotonic() + wait_s
     with path.open("a+") as file:
         while not _locked(file):
             if time.monotonic() >= deadline:
                 file.seek(0)
                 raise UsageError(
-                    f"another lwspec ({file.read().strip()}) is running jobs in {runs}",
+                    f"another lwspec ({file.read().strip()}) {_DOES[name]} {runs}",
                     remedy="lwspec status --watch, or wait until it ends",
                 )
             time.sleep(POLL_S)
@@ -52,8 +56,8 @@ def only_one(runs: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def held(runs: Path) -> bool:
-    """Whether another process holds the folder's lock; asks without taking it."""
-    path = runs / "local.lock"
+    """Whether another process starts jobs here; asks without taking its place."""
+    path = runs / STARTING
     if not path.exists():
         return False
     wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

@@ -176,11 +176,7 @@ def make_plan(
 ) -> Plan:
     """Hold an expanded spec against what was recorded, and what is in hand or taken back."""
     jobs = expansion.jobs
-    owed = {
-        job.id: missing
-        for job in jobs.values()
-        if (missing := tuple(o for o in job.outputs if o not in records.taken.get(job.id, ())))
-    }
+    owed = records.owed(jobs)
     found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
     facts = _facts(loaded, expansion, located, owed)
     assumed = ASSUMED[facts.unit]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from lwspec.engine import cost
 from lwspec.engine import store as db
 from lwspec.engine.evidence import relevant_sources, source_files
+from lwspec.engine.job import Job
 from lwspec.engine.price import Measurement, price_key, unit_of
 from lwspec.engine.process import lives
 from lwspec.engine.states import LastAttempt
@@ -31,12 +34,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Records:
-    """The past of every job in the store."""
+    """The past of the jobs that a plan asks for, and what all others tell of prices and budgets."""
 
     taken: Mapping[str, Mapping[str, int]]
     """Job to its taken outputs and the attempt that made each."""
     attempts: Mapping[str, tuple[Attempt, ...]]
     history: tuple[Measurement, ...]
+    """What jobs have taken that were like those that owe something."""
     stale: Mapping[str, tuple[str, ...]]
     """Jobs with an output from code that has changed since, and the files that changed."""
     outgrown_s: Mapping[str, float]
@@ -52,61 +56,105 @@ class Records:
             for job, tried in self.attempts.items()
         }
 
+    def owed(self, jobs: Mapping[str, Job]) -> dict[str, tuple[str, ...]]:
+        """Outputs that are missing, by job; only jobs that owe any."""
+        return _owed(jobs, self.taken)
 
-def read_records(store: Store) -> Records:
-    """Read the store once."""
+
+def read_records(store: Store, jobs: Mapping[str, Job]) -> Records:
+    """Read what was recorded of these jobs, and of others what counts for them."""
     taken: dict[str, dict[str, int]] = {}
     attempts: dict[str, list[Attempt]] = {}
-    history: list[Measurement] = []
     stale: dict[str, tuple[str, ...]] = {}
     outgrown_s: dict[str, float] = {}
-    spent_s: dict[str, float] = {}
     with store.read() as connection:
         columns = db.outputs.c
-        for row in connection.execute(select(columns.job, columns.output, columns.attempt)):
-            taken.setdefault(row.job, {})[row.output] = row.attempt
-        columns = db.jobs.c
-        jobs = {
-            row.id: row
-            for row in connection.execute(select(columns.id, columns.kind, columns.step))
-        }
-        table = db.attempts
-        for row in connection.execute(select(table).order_by(table.c.job, table.c.number)):
-            evidence: Mapping[str, Any] = row.evidence or {}
-            before = attempts.setdefault(row.job, [])
-            alive = row.ended_at is None and lives(evidence.get("process"))
-            before.append(
+        query = select(columns.job, columns.output, columns.attempt)
+        for job, output, attempt in connection.execute(query.where(_among(columns.job, jobs))):
+            taken.setdefault(job, {})[output] = attempt
+        made = {(job, number) for job, outputs in taken.items() for number in outputs.values()}
+        for row in connection.execute(_tried(jobs)):
+            process = json.loads(row.process) if row.process else None
+            alive = row.ended_at is None and lives(process)
+            attempts.setdefault(row.job, []).append(
                 Attempt(row.job, row.number, row.outcome, row.message, alive, row.progress)
             )
             if row.outcome == "allowance":
                 spent = row.device_s or row.wall_s  # what costs nothing is allowed seconds
                 outgrown_s[row.job] = max(outgrown_s.get(row.job, 0.0), spent)
-            spent_s[row.spec] = spent_s.get(row.spec, 0.0) + row.device_s
-            job = jobs[row.job]
-            first = len(before) == 1 or before[-2].outcome == "finished"
-            unit = unit_of(evidence.get("gpu"))
-            counted = row.modelled_s and evidence.get("cost_version") == cost.VERSION
-            if counted and unit and first and row.outcome == "finished" and row.device_s:
-                beside = evidence.get("side_by_side", 1) > 1
-                key = price_key(job.kind, job.step, beside=beside)
-                history.append(Measurement(key, unit, row.modelled_s, row.device_s))
-            if row.number in taken.get(row.job, {}).values():
-                changed = _changed_files(job.step, evidence)
+            if (row.job, row.number) in made:
+                changed = _changed_files(jobs[row.job].step, row.sources)
                 if changed:
                     stale[row.job] = tuple(sorted({*stale.get(row.job, ()), *changed}))
-    return Records(
-        taken,
-        {job: tuple(tried) for job, tried in attempts.items()},
-        tuple(history),
-        stale,
-        outgrown_s,
-        spent_s,
+        columns = db.attempts.c
+        total = func.sum(columns.device_s).label("total")
+        by_spec = connection.execute(select(columns.spec, total).group_by(columns.spec))
+        spent_s = {row.spec: row.total for row in by_spec}
+        history = _history(connection, (jobs[job] for job in _owed(jobs, taken)))
+    tried = {job: tuple(of_job) for job, of_job in attempts.items()}
+    return Records(taken, tried, history, stale, outgrown_s, spent_s)
+
+
+def _owed(
+    jobs: Mapping[str, Job], taken: Mapping[str, Mapping[str, int]]
+) -> dict[str, tuple[str, ...]]:
+    return {
+        job.id: missing
+        for job in jobs.values()
+        if (missing := tuple(o for o in job.outputs if o not in taken.get(job.id, ())))
+    }
+
+
+def _among(column: ColumnElement[str], jobs: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a column is one of so many jobs that they could not all be parameters."""
+    listed = func.json_each(json.dumps(list(jobs))).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def _tried(jobs: Iterable[str]) -> Select[Any]:
+    """The attempts at jobs; of their evidence only what is used, which the database cuts out."""
+    columns = db.attempts.c
+    return (
+        select(
+            columns.job,
+            columns.number,
+            columns.ended_at,
+            columns.outcome,
+            columns.message,
+            columns.wall_s,
+            columns.device_s,
+            columns.progress,
+            func.json_extract(columns.evidence, "$.process").label("process"),
+            func.json_extract(columns.evidence, "$.source_files").label("sources"),
+        )
+        .where(_among(columns.job, jobs))
+        .order_by(columns.job, columns.number)
     )
 
 
-def _changed_files(step: str, evidence: Mapping[str, Any]) -> tuple[str, ...]:
-    then = evidence.get("source_files")
-    if not then:
+def _history(connection: Connection, owing: Iterable[Job]) -> tuple[Measurement, ...]:
+    """What attempts took that were like those that are still to be made."""
+    keys = {
+        price_key(job.kind, job.step, beside=beside) for job in owing for beside in (False, True)
+    }
+    columns = db.attempts.c
+    query = select(columns.price_key, columns.gpu, columns.modelled_s, columns.device_s).where(
+        columns.price_key.in_(keys), columns.cost_version == cost.VERSION
+    )
+    return tuple(
+        Measurement(key, unit, modelled_s, device_s)
+        for key, gpu, modelled_s, device_s in connection.execute(query)
+        if (unit := unit_of(gpu))
+    )
+
+
+@cache
+def _changed_files(step: str, sources: str | None) -> tuple[str, ...]:
+    """The files, of those that can change a step's numbers, that differ from what they were."""
+    if not sources:
         return ()
-    now, before = relevant_sources(step, source_files()), relevant_sources(step, then)
+    now, before = (
+        relevant_sources(step, source_files()),
+        relevant_sources(step, json.loads(sources)),
+    )
     return tuple(sorted(name for name in {*now, *before} if now.get(name) != before.get(name)))

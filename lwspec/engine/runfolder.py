@@ -18,7 +18,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,10 @@ from lwspec.engine.recorded import (
     is_event,
 )
 from lwspec.errors import RunFolderError
+
+_BLOCK = 1 << 20
+_TAIL = 1 << 14
+"""Bytes of events that are read at once, and from the end at first."""
 
 _ATTEMPT = re.compile(r"attempt-[1-9][0-9]*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -144,14 +148,26 @@ class AttemptFolder:
         A last line that was cut short, by a crash or because it is being written, is left for
         later. A damaged line in the middle becomes an event of kind `unreadable`.
         """
+        events: list[dict[str, Any]] = []
+        after = offset
+        for more, after in self.event_blocks(offset):  # noqa: B007
+            events += more
+        return events, after
+
+    def event_blocks(self, offset: int = 0) -> Iterator[tuple[list[dict[str, Any]], int]]:
+        """The same, a bounded number of bytes at a time."""
         path = self.path / "events.jsonl"
         if not path.exists():
-            return [], offset
+            return
         with path.open("rb") as file:
             file.seek(offset)
-            raw = file.read()
-        whole = raw[: raw.rfind(b"\n") + 1]
-        return [_event(line) for line in whole.splitlines()], offset + len(whole)
+            begun = b""
+            while raw := file.read(_BLOCK):
+                raw = begun + raw
+                whole = raw[: raw.rfind(b"\n") + 1]
+                begun = raw[len(whole) :]
+                offset += len(whole)
+                yield [_event(line) for line in whole.splitlines()], offset
 
     def started(self) -> dict[str, Any]:
         """Who runs the attempt, where, with what evidence; empty where it died before saying."""
@@ -200,8 +216,23 @@ class AttemptFolder:
         ended = self.ended()
         if ended is not None:
             return float(ended["device_s"])
-        told = [event["device_s"] for event in self.events()[0] if "device_s" in event]
-        return float(told[-1]) if told else self.wall_s() * int(self.started().get("charge", 0))
+        told = self._told("device_s")
+        return self.wall_s() * int(self.started().get("charge", 0)) if told is None else float(told)
+
+    def _told(self, field: str) -> Any:
+        """What the newest event that has a field says there, read from the end of the file."""
+        path = self.path / "events.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        start = size
+        while start > 0:
+            start = max(0, size - 4 * (size - start) - _TAIL)
+            with path.open("rb") as file:
+                file.seek(start)
+                lines = file.read(size - start).splitlines()
+            for line in reversed(lines[1:] if start else lines):
+                if field in (event := _event(line)):
+                    return event[field]
+        return None
 
 
 def _event(line: bytes) -> dict[str, Any]:
@@ -279,10 +310,10 @@ class JobFolder:
     def cancelled(self) -> bool:
         """Whether a person took it back since it was last granted."""
         path = self.path / "cancelled.json"
-        granted_at = self.record().get("granted_at", 0.0) if path.exists() else 0.0
         if not path.exists():
             return False
-        return float(fitting(read_json(path), CancelledRecord, path)["at"]) > granted_at
+        at = float(fitting(read_json(path), CancelledRecord, path)["at"])
+        return at > float(self.record().get("granted_at", 0.0))
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""
@@ -354,14 +385,14 @@ class Runs:
         """The folder of one job, whether it exists or not."""
         return JobFolder(self.path / job_id)
 
-    def cancelled(self) -> set[str]:
-        """The jobs that a person took back."""
-        found = (JobFolder(path.parent) for path in self.path.glob("*/cancelled.json"))
-        return {folder.path.name for folder in found if folder.cancelled()}
+    def cancelled(self, jobs: Iterable[str]) -> set[str]:
+        """Those of the jobs that a person took back."""
+        return {job for job in jobs if self.folder(job).cancelled()}
 
-    def folders(self) -> Iterator[JobFolder]:
-        """Every job that was ever submitted here."""
-        for kind in get_args(Kind):
-            for path in sorted(self.path.glob(f"{kind}-*")):
-                if (path / "job.json").exists():
-                    yield JobFolder(path)
+    def listed(self) -> dict[str, os.DirEntry[str]]:
+        """Every job that has a folder here, by its id."""
+        kinds = tuple(f"{kind}-" for kind in get_args(Kind))
+        if not self.path.exists():
+            return {}
+        with os.scandir(self.path) as entries:
+            return {entry.name: entry for entry in entries if entry.name.startswith(kinds)}

@@ -7,8 +7,9 @@ folders that are damaged since.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ jobs = Table(
     Column("inputs", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
     Column("folder_mtime_ns", BigInteger, nullable=False),
+    Column("below", String),  # how its attempts looked, while it is not settled
     Column("settled", Boolean, nullable=False),
+    Index("jobs_seen", "settled", "id", "folder_mtime_ns", "below"),
 )
 
 attempts = Table(
@@ -85,9 +88,14 @@ attempts = Table(
     Column("device_s", Float, nullable=False),
     Column("peak_bytes", BigInteger),
     Column("modelled_s", Float),
+    Column("gpu", String),
+    Column("cost_version", Integer),
+    Column("price_key", String),  # where it is a measurement of what its like cost
     Column("progress", JSON),
     Column("evidence", JSON),
     Column("events_read", BigInteger, nullable=False),
+    Index("attempts_spent", "spec", "device_s"),
+    Index("attempts_measured", "price_key", "cost_version", "gpu", "modelled_s", "device_s"),
 )
 
 outputs = Table(
@@ -136,9 +144,13 @@ cells = Table(
 
 
 class Store:
-    """The database, opened and checked; `write` and `read` give connections to it."""
+    """The database, opened and checked; `write` and `read` give connections to it.
 
-    def __init__(self, path: Path) -> None:
+    Readers go on while another process writes (WAL), but not where the file system may be `shared`:
+    WAL needs memory that all who open the database share, and machines do not.
+    """
+
+    def __init__(self, path: Path, *, shared: bool) -> None:
         """Make it where there is none, migrate it where it is of an older schema.
 
         Raises StoreError where it is of a newer one.
@@ -147,11 +159,26 @@ class Store:
         self._engine = _engine(path)
         self.backup: Path | None = None
         """What it was, where it was migrated just now."""
+        self._set_journal("delete" if shared else "wal")
         with self.read() as connection:
             current = self._schema(connection) == SCHEMA_VERSION
         if not current:
             with self.write() as connection:
                 self._set_up(connection)
+
+    def _set_journal(self, wanted: str) -> None:
+        """Have the file remember its journal mode.
+
+        While another process has it open that fails, and whoever next opens it alone does it.
+        """
+        try:
+            with closing(sqlite3.connect(self.path, timeout=0)) as connection:
+                (now,) = connection.execute("PRAGMA journal_mode").fetchone()
+                if now != wanted:
+                    connection.execute(f"PRAGMA journal_mode = {wanted}")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise self._unusable("open", error) from None
 
     def _schema(self, connection: Connection) -> int:
         """The schema's number, 0 where there is nothing yet."""
@@ -192,6 +219,12 @@ class Store:
             ],
         )
 
+    @property
+    def journal(self) -> str:
+        """SQLite's journal mode."""
+        with self.read() as connection:
+            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its beginning."""
@@ -200,11 +233,11 @@ class Store:
                 with connection.begin():
                     yield connection
         except DatabaseError as error:
-            raise self._unusable("write", error) from None
+            raise self._unusable("write", error.orig) from None
 
-    def _unusable(self, what: str, error: DatabaseError) -> StoreError:
+    def _unusable(self, what: str, error: BaseException | None) -> StoreError:
         return StoreError(
-            f"cannot {what} the database: {error.orig}",
+            f"cannot {what} the database: {error}",
             where=str(self.path),
             remedy="make room, or move it away: `lwspec status` rebuilds it from the run folders",
         )
@@ -216,7 +249,7 @@ class Store:
             with self._engine.connect() as connection:
                 yield connection
         except DatabaseError as error:
-            raise self._unusable("read", error) from None
+            raise self._unusable("read", error.orig) from None
 
 
 def _engine(path: Path) -> Engine:

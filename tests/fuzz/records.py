@@ -39,9 +39,11 @@ def run_folder(world: Path, folder: Path) -> Case:
     from lwspec.errors import LwspecError
 
     shutil.copytree(world / "runs", folder / "runs")
-    runs, store = Runs(folder / "runs"), Store(folder / "results.db")
+    runs, store = Runs(folder / "runs"), Store(folder / "results.db", shared=True)
     (folder / "runs/machines").mkdir()
-    (job,) = runs.folders()
+    (name,) = runs.listed()
+    job = runs.folder(name)
+    planned = {name: job.job()}
     names = (
         "job.json", "attempt-1/started.json", "attempt-1/exit.json", "attempt-1/events.jsonl",
         "taken/result.json", "cancelled.json",
@@ -61,10 +63,10 @@ def run_folder(world: Path, folder: Path) -> Case:
         try:
             write(path, text)
             ingest(runs, store, rescan=True)
-            read_records(store)
+            read_records(store, planned)
             for look in (
-                job.job, job.outcomes, job.spent_s, runs.cancelled, memory.last_spec,
-                lambda: granted_s(runs, watch(runs), "quickstart"),
+                job.job, job.outcomes, job.spent_s, lambda: runs.cancelled([name]),
+                memory.last_spec, lambda: granted_s(runs, watch(runs), "quickstart"),
             ):  # fmt: skip
                 try:
                     look()

@@ -17,7 +17,7 @@ def make_world(folder: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from conftest import SPEC, make_pair, make_rows
 
-    from lwspec.engine.runfolder import JobFolder, Runs
+    from lwspec.engine.runfolder import Runs
     from lwspec.engine.slurm.submission import intend
     from lwspec.kernels.data.stored import write_pooled, write_states
     from lwspec.kernels.training.checkpoint import Progress, save_checkpoint
@@ -36,8 +36,9 @@ def make_world(folder: Path) -> None:
             cwd=folder, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
     runs = Runs(folder / "runs")
-    (job,) = runs.folders()
-    attempt = JobFolder(job.path).attempts()[-1]
+    (name,) = runs.listed()
+    job = runs.folder(name)
+    attempt = job.attempts()[-1]
     attempt.append_event("metric", step=10, values={"train_loss": 0.5})
     attempt.append_event("progress", done=1, total=2, what="epoch 1", device_s=1.5)
     job.cancel()

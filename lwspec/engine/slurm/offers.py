@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from lwspec.engine.file_system import NETWORKED, file_system, file_systems
 from lwspec.engine.slurm.cluster import Cluster
 from lwspec.engine.slurm.limits import (
     ASSOCIATION,
@@ -25,12 +26,6 @@ from lwspec.engine.slurm.limits import (
 )
 from lwspec.engine.slurm.queue import this_user
 from lwspec.errors import BusyError, ClusterError, nearest
-
-NETWORKED = (
-    "nfs", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "panfs", "afs", "9p", "smb", "cifs",
-    "fuse", "orangefs", "pvfs", "glusterfs", "virtiofs", "juicefs",
-)  # fmt: skip
-"""File systems that several nodes may share, by how their names begin."""
 
 Line = TypeVar("Line")
 
@@ -243,7 +238,7 @@ def check_shared(cluster: Cluster, partition: Partition, runs: Path, mounts: str
     here = {socket.gethostname(), socket.gethostname().partition(".")[0], "localhost"}
     if cluster.shared_runs or partition.hosts <= here:
         return
-    kinds = _kinds(mounts)
+    kinds = file_systems(mounts)
     place, kind = file_system(runs, mounts)
     if kind.startswith(NETWORKED):
         return
@@ -255,14 +250,3 @@ def check_shared(cluster: Cluster, partition: Partition, runs: Path, mounts: str
         + (f" ({', '.join(shared[:4])})" if shared else "")
         + ", or shared_runs = true in the cluster's table if they do see it",
     )
-
-
-def file_system(path: Path, mounts: str) -> tuple[str, str]:
-    """Where the file system of a path is mounted, and its kind, from the text of /proc/mounts."""
-    kinds, whole = _kinds(mounts), path.resolve()
-    place = next((str(p) for p in (whole, *whole.parents) if str(p) in kinds), "/")
-    return place, kinds.get(place, "unknown")
-
-
-def _kinds(mounts: str) -> dict[str, str]:
-    return {point: kind for _, point, kind, *_ in map(str.split, mounts.splitlines())}

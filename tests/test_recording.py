@@ -1,0 +1,174 @@
+"""What is looked at again, what is read at once, and how the database keeps its journal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lwspec.engine.file_system import may_be_shared
+from lwspec.engine.ingest import ingest
+from lwspec.engine.job import Job
+from lwspec.engine.records import read_records
+from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json
+from lwspec.engine.store import Store
+
+LONG_AGO = time.time() - 3600
+ENDED = {"outcome": "finished", "ended_at": 1.0, "wall_s": 1.0, "device_s": 1.0}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path / "runs")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results.db", shared=False)
+
+
+def job(name: str, outputs: tuple[str, ...] = ("result",)) -> Job:
+    return Job(f"fit-{name}", "fit", "bridge", {}, {}, outputs, name, {})
+
+
+def begun(runs: Runs, its: Job) -> AttemptFolder:
+    """A job with an attempt that goes on."""
+    write_json(runs.folder(its.id).path / "job.json", its.to_json())
+    attempt = runs.folder(its.id).begin_attempt()
+    attempt.append_event("progress", done=1, total=2, what="x", device_s=0.5)
+    return attempt
+
+
+def finish(folder: JobFolder, attempt: AttemptFolder, output: str = "result") -> None:
+    made = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
+    folder.take(attempt, output, made)
+    write_json(attempt.path / "exit.json", ENDED)
+
+
+def age(folder: JobFolder) -> None:
+    """Let everything in a job's folder be of long ago."""
+    for path in (folder.path, *folder.path.rglob("*")):
+        if path.is_dir():
+            os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def looked_at(runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch, *asked: str) -> set[str]:
+    """The jobs whose records an ingestion reads."""
+    read: list[str] = []
+    record = JobFolder.record
+
+    def noted(folder: JobFolder) -> dict[str, Any]:
+        read.append(folder.path.name)
+        return record(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobFolder, "record", noted)
+        assert ingest(runs, store, asked) == []
+    return set(read)
+
+
+def test_what_has_not_changed_is_not_read_again(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, going = job("done"), job("going")
+    finish(runs.folder(done.id), begun(runs, done))
+    attempt = begun(runs, going)
+    for each in (done, going):
+        age(runs.folder(each.id))
+    assert looked_at(runs, store, monkeypatch) == {done.id, going.id}
+    assert looked_at(runs, store, monkeypatch, done.id, going.id) == set()
+    attempt.append_event("progress", done=2, total=2, what="x", device_s=1.5)
+    assert looked_at(runs, store, monkeypatch) == {going.id}
+    assert read_records(store, {going.id: going}).spent_s == {None: 2.5}
+    finish(runs.folder(going.id), attempt)
+    assert looked_at(runs, store, monkeypatch) == {going.id}
+    assert looked_at(runs, store, monkeypatch, done.id, going.id) == set()
+
+
+def test_an_attempt_too_young_to_tell_is_read_again(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(runs, job("going"))
+    assert looked_at(runs, store, monkeypatch) == {"fit-going"}
+    assert looked_at(runs, store, monkeypatch) == {"fit-going"}
+
+
+def test_a_finished_job_is_looked_at_again_where_it_is_asked_for_or_a_plan_was_submitted(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        finish(runs.folder(job(name).id), begun(runs, job(name)))
+    ingest(runs, store)
+    for name in ("one", "two"):  # both now owe another output
+        longer = job(name, ("result", "more")).to_json()
+        write_json(runs.folder(job(name).id).path / "job.json", longer)
+    assert looked_at(runs, store, monkeypatch, "fit-one") == {"fit-one"}
+    write_json(runs.path / "plans" / "other.submitted.json", {"spec": "other", "cells": []})
+    assert "fit-two" in looked_at(runs, store, monkeypatch)
+
+
+def test_a_job_whose_folder_is_gone_is_forgotten(runs: Runs, store: Store) -> None:
+    for name in ("one", "two", "three"):
+        finish(runs.folder(job(name).id), begun(runs, job(name)))
+    ingest(runs, store)
+    (runs.path / "fit-one").rename(runs.path / "elsewhere")
+    (runs.path / "fit-two" / "job.json").unlink()
+    ingest(runs, store, ["fit-two"])
+    jobs = {job(name).id: job(name) for name in ("one", "two", "three")}
+    assert set(read_records(store, jobs).attempts) == {"fit-three"}
+
+
+def test_events_are_read_a_block_at_a_time_and_none_is_lost(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = begun(runs, job("going"))
+    for step in range(100):
+        attempt.append_event("metric", step=step, values={"loss": step / 7})
+    whole, end = attempt.events()
+    monkeypatch.setattr("lwspec.engine.runfolder._BLOCK", 100)
+    blocks = list(attempt.event_blocks())
+    assert len(blocks) > 50
+    assert [event for events, _ in blocks for event in events] == whole
+    assert blocks[-1][1] == end == (attempt.path / "events.jsonl").stat().st_size
+
+
+def test_what_an_attempt_last_told_is_found_from_the_end(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = begun(runs, job("going"))
+    monkeypatch.setattr("lwspec.engine.runfolder._TAIL", 50)
+    assert attempt.device_s() == 0.5
+    for step in range(100):
+        attempt.append_event("metric", step=step, values={"loss": step / 7})
+    assert attempt.device_s() == 0.5
+    attempt.append_event("progress", done=1, total=2, what="x", device_s=0.75)
+    with (attempt.path / "events.jsonl").open("ab") as file:
+        file.write(b'{"event": "progress", "device_s": 9')  # cut short
+    assert attempt.device_s() == 0.75
+
+
+def test_a_database_that_other_machines_may_see_has_no_wal(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.db", tmp_path / "there.db"
+    first = Store(here, shared=False)
+    assert first.journal == "wal"
+    with contextlib.closing(sqlite3.connect(there)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")  # as before it was moved
+    assert Store(here, shared=True).journal == first.journal == "wal"  # since another has it open
+    assert Store(here, shared=True).journal == first.journal == "wal"  # since another has it open
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [("ext4", False), ("tmpfs", False), ("nfs4", True), ("lustre", True), ("fuse.sshfs", True)],
+)
+def test_the_kind_of_file_system_says_who_may_see_it(
+    tmp_path: Path, kind: str, shared: bool
+) -> None:
+    mounts = f"none / ext4 rw 0 0\nhome {tmp_path} {kind} rw 0 0\n"
+    assert may_be_shared(tmp_path / "results.db", mounts) == shared
+    assert may_be_shared(tmp_path / "results.db", "")  # nothing is known of it
