@@ -46,9 +46,9 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
                     remedy="move the folder, or name its files in the spec",
                 )
             loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
+            attempt.commits[data["hub"]] = commit_of(loaded)
         for name in sorted(wanted):
             check_order(settings, loaded[name].features)
-            attempt.commits[data["hub"]] = commit_of(loaded)
         return {name: loaded[name].to_list() for name in sorted(wanted)}
     except (DatasetsError, OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno == 28:
