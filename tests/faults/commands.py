@@ -1,0 +1,172 @@
+"""Commands of `lwspec` in processes forked from one that has imported it: a tenth of a second each.
+
+Jobs are forked likewise, by the executor in the command's process. What they print, how they end
+and which faults struck is what a test is told.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from faults import fake_work
+from faults.inject import Fault, Injector
+
+from lwspec.engine import child, evidence, local
+from lwspec.kernels.attempt import Attempt
+
+LONGEST_S = 120.0
+TRACEBACK = 99
+"""The exit status of a command that ended in a traceback."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    """Negative: the signal that killed it."""
+    printed: str
+    struck: tuple[dict[str, Any], ...]
+
+
+def warm(real: bool = False) -> None:
+    """Import what commands and jobs import, before they are forked."""
+    for verb in ("plan", "submit", "status", "retry", "cancel"):
+        import_module(f"lwspec.cli.{verb}")
+    import_module("lwspec.kernels.run")
+    if real:
+        import_module("lwspec.kernels.preload")
+    evidence.source_files()
+    evidence.packages()
+    evidence.git_state(evidence.PACKAGE.parent)
+
+
+def command(
+    folder: Path,
+    arguments: Sequence[str],
+    faults: Sequence[Fault] = (),
+    real: bool = False,
+    prepare: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Run one command in a project; `prepare` is called in its process before it begins."""
+    control = folder.parent / f"{folder.name}.control"
+    control.mkdir(exist_ok=True)
+    ledger, printed = control / "faults.jsonl", control / "printed.txt"
+    ledger.unlink(missing_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become(folder, control, printed, arguments, faults, real, prepare)
+    status = _wait(pid, arguments)
+    lines = ledger.read_text().splitlines() if ledger.exists() else []
+    struck = tuple(event for event in map(json.loads, lines) if event["kind"] == "fault")
+    return Ended(status, printed.read_text(errors="replace"), struck)
+
+
+def _wait(pid: int, arguments: Sequence[str]) -> int:
+    deadline = time.monotonic() + LONGEST_S
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise TimeoutError(f"lwspec {' '.join(arguments)} hangs")
+        time.sleep(0.005)
+
+
+def _become(
+    folder: Path,
+    control: Path,
+    printed: Path,
+    arguments: Sequence[str],
+    faults: Sequence[Fault],
+    real: bool,
+    prepare: Callable[[], None],
+) -> None:
+    """In the forked process: be the command, and never return."""
+    status = TRACEBACK
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.chdir(folder)
+        output = os.open(printed, os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_WRONLY)
+        for stream, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
+            os.dup2(file, stream)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        injector = Injector(folder, control, faults)
+        _replace_parts(injector, control.with_suffix(".truth"), real)
+        prepare()
+        injector.install()
+        from lwspec.cli import main
+
+        status = main(list(arguments))
+        injector.log("steps", count=injector.count)
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _replace_parts(injector: Injector, truth: Path, real: bool) -> None:
+    """Fork jobs from the command itself, and write down what they finish as they do it."""
+    context = multiprocessing.get_context("fork")
+
+    def job(*arguments: Any) -> None:
+        injector.start_job()
+        child._run(*arguments)
+
+    def start_child(
+        folders: Sequence[str], environment: dict[str, str], log: Path, forked: bool
+    ) -> BaseProcess:
+        injector.process += 1
+        arguments = (tuple(folders), dict(environment), log)
+        process = context.Process(target=job, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    local.start_child = start_child  # type: ignore[assignment]
+    if not real:
+        local.POLL_S = 0.01
+        sys.modules["lwspec.kernels.work"] = fake_work
+    _witness(truth)
+
+
+def _witness(truth: Path) -> None:
+    """Write each output that a job finished, and each that was taken, to a file of the test's."""
+    opens, writes, syncs, take = os.open, os.write, os.fsync, Attempt.take
+
+    def say(what: str, attempt: Attempt, output: str, **more: Any) -> None:
+        line = {"what": what, "job": attempt.job.id, "output": output, **more}
+        file = opens(truth, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        writes(file, (json.dumps({**line, "attempt": attempt.folder.number}) + "\n").encode())
+        syncs(file)
+        os.close(file)
+
+    def witnessed(attempt: Attempt, output: str, files: Any, metrics: Any, facts: Any) -> None:
+        say("finished", attempt, output, metrics=dict(metrics))
+        take(attempt, output, files, metrics, facts)
+        say("taken", attempt, output)
+
+    Attempt.take = witnessed  # type: ignore[method-assign]
