@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ from faults import fake_work
 from faults.inject import Fault, Injector
 
 from lwspec.engine import child, evidence, local
+from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
 
 LONGEST_S = 120.0
@@ -40,6 +41,8 @@ class Ended:
     """Negative: the signal that killed it."""
     printed: str
     struck: tuple[dict[str, Any], ...]
+    steps: int = 0
+    """How many the command itself took, where it was not killed."""
 
 
 def warm(real: bool = False) -> None:
@@ -47,6 +50,7 @@ def warm(real: bool = False) -> None:
     for verb in ("plan", "submit", "status", "retry", "cancel"):
         import_module(f"lwspec.cli.{verb}")
     import_module("lwspec.kernels.run")
+    all_arms()
     if real:
         import_module("lwspec.kernels.preload")
     evidence.source_files()
@@ -56,25 +60,25 @@ def warm(real: bool = False) -> None:
 
 def command(
     folder: Path,
+    control: Path,
     arguments: Sequence[str],
     faults: Sequence[Fault] = (),
     real: bool = False,
-    prepare: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Run one command in a project; `prepare` is called in its process before it begins."""
-    control = folder.parent / f"{folder.name}.control"
-    control.mkdir(exist_ok=True)
+    """Run one command in a project; with `real`, its jobs do what jobs do."""
     ledger, printed = control / "faults.jsonl", control / "printed.txt"
     ledger.unlink(missing_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _become(folder, control, printed, arguments, faults, real, prepare)
+        _become(folder, control, printed, arguments, faults, real)
     status = _wait(pid, arguments)
     lines = ledger.read_text().splitlines() if ledger.exists() else []
-    struck = tuple(event for event in map(json.loads, lines) if event["kind"] == "fault")
-    return Ended(status, printed.read_text(errors="replace"), struck)
+    events = [json.loads(line) for line in lines]
+    struck = tuple(event for event in events if event["kind"] == "fault")
+    steps = sum(event["count"] for event in events if event["kind"] == "steps")
+    return Ended(status, printed.read_text(errors="replace"), struck, steps)
 
 
 def _wait(pid: int, arguments: Sequence[str]) -> int:
@@ -97,7 +101,6 @@ def _become(
     arguments: Sequence[str],
     faults: Sequence[Fault],
     real: bool,
-    prepare: Callable[[], None],
 ) -> None:
     """In the forked process: be the command, and never return."""
     status = TRACEBACK
@@ -112,8 +115,7 @@ def _become(
         sys.stderr = os.fdopen(2, "w", closefd=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         injector = Injector(folder, control, faults)
-        _replace_parts(injector, control.with_suffix(".truth"), real)
-        prepare()
+        _replace_parts(injector, control / "truth.jsonl", real)
         injector.install()
         from lwspec.cli import main
 
@@ -148,7 +150,7 @@ def _replace_parts(injector: Injector, truth: Path, real: bool) -> None:
 
     local.start_child = start_child  # type: ignore[assignment]
     if not real:
-        local.POLL_S = 0.01
+        local.POLL_S = 0.03
         sys.modules["lwspec.kernels.work"] = fake_work
     _witness(truth)
 

@@ -68,7 +68,8 @@ def _furthest(attempt: Any) -> int:
 def _deliver(attempt: Any, output: str, text: str) -> None:
     path = attempt.path / f"{output}.txt"
     path.write_text(text)
-    attempt.take(output, [path], {"score": number(text)}, {"text": text})
+    facts = {"text": text, "rows": dict.fromkeys(("train", "validation", "test"), 10)}
+    attempt.take(output, [path], {"score": number(text)}, facts)
 
 
 def held(job: str, step: int) -> str:

@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ gpu = "cpu"
 gpus = 0
 
 [retries]
-killed = 100
+killed = 1000
+disk = 1000
+code = 1000
 
 [cluster.test]
 memory_gb = 1.0
@@ -67,28 +69,33 @@ class Project:
     """One plan in a folder of its own; `problems` is what broke a promise."""
 
     def __init__(self, seeds: int = 1, folder: Path | None = None) -> None:
-        home = folder or Path(tempfile.mkdtemp(prefix="faults-"))
-        self.folder = home / "project"
+        self.home = Path(tempfile.mkdtemp(prefix="faults-"))
+        self.folder = (folder or self.home) / "project"
         self.folder.mkdir()
         shutil.copy(Path(__file__).with_name("counting.py"), self.folder)
-        listed = ", ".join(str(1 + seed) for seed in range(seeds))
-        (self.folder / "small.toml").write_text(SPEC.format(seeds=listed))
-        self.truth = home / "project.truth"
+        self.seeds = 0
+        self.grow(seeds)
+        self.truth = self.home / "truth.jsonl"
         self.real = False
         self.struck: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.taken: dict[tuple[str, str], str] = {}
-        self.prepare: Callable[[], None] = lambda: None
 
     @property
     def runs(self) -> Path:
         """The run folders."""
         return self.folder / "runs"
 
+    def grow(self, seeds: int = 1) -> None:
+        """Ask for more seeds: a fit and an evaluation each."""
+        self.seeds += seeds
+        listed = ", ".join(str(1 + seed) for seed in range(self.seeds))
+        (self.folder / "small.toml").write_text(SPEC.format(seeds=listed))
+
     def run(self, *arguments: str, faults: Sequence[Fault] = ()) -> Ended:
         """A command under faults: it ends as documented, or is killed by one of them."""
         try:
-            ended = command(self.folder, arguments, faults, self.real, self.prepare)
+            ended = command(self.folder, self.home, arguments, faults, self.real)
         except TimeoutError as error:
             self.problems.append(str(error))
             return Ended(TRACEBACK, "", ())
@@ -122,7 +129,8 @@ class Project:
     def remove(self) -> None:
         """Drop its folder, where nothing is wrong."""
         if not self.problems:
-            shutil.rmtree(self.folder.parent, ignore_errors=True)
+            shutil.rmtree(self.home)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def damage(path: Path, source: random.Random) -> str:

@@ -1,0 +1,149 @@
+"""Plans of the counting arm under faults: at every step, at random ones, and on a full disk."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from faults import truth
+from faults.inject import Fault
+from faults.project import Project, damage
+from faults.schedule import ERRORS, Outcome, drawn, job_faults, outcome, seed
+
+ROUNDS = 4
+VERBS = ("submit", "submit", "submit", "submit", "retry", "status", "cancel")
+PAGE = 4096
+
+
+def command_step(step: int) -> Outcome:
+    """The command line is killed at one step of `submit`; the next meets an error at that step."""
+    source, begun = random.Random(f"{seed()} step {step}"), time.monotonic()
+    project = Project()
+    project.submit(Fault("command", "kill", step))
+    truth.look(project)
+    project.submit(Fault("command", ERRORS[step % 3], step), *job_faults(source, 4))
+    truth.look(project)
+    return _ended(project, f"command at step {step}", begun)
+
+
+def command_steps() -> int:
+    """How many steps an undisturbed `submit` has."""
+    project = Project()
+    steps = project.submit().steps
+    project.remove()
+    return steps
+
+
+def job_steps(do: str) -> Outcome:
+    """One process after another that runs jobs meets its fault, each a step further than the last.
+
+    Until a job is done before its step comes; a pack that twice in a row could not begin an attempt
+    is left to the next command.
+    """
+    begun, project, step = time.monotonic(), Project(), 1
+    while True:
+        faults = [Fault("job", do, step + n, 1 + n, half=n % 2 == 1) for n in range(150)]
+        struck = len(project.submit(*faults).struck)
+        truth.look(project)
+        step += struck
+        if not struck or project.problems:
+            return _ended(project, f"jobs at every step: {do}", begun)
+
+
+class Ingested:
+    """A finished project, to be copied: its run folders, and no database."""
+
+    def __init__(self) -> None:
+        self.project = Project(seeds=2)
+        self.project.finish()
+
+    def copy(self) -> Project:
+        """The same with a database that is still to be made."""
+        project = Project()
+        subprocess.run(["cp", "-a", self.project.runs, project.runs], check=True)  # links as links
+        shutil.copy(self.project.truth, project.truth)
+        shutil.copy(self.project.folder / "small.toml", project.folder)
+        return project
+
+    def steps(self) -> int:
+        """How many steps an undisturbed `status` has that makes the database."""
+        project = self.copy()
+        steps = project.run("status", "small.toml").steps
+        project.remove()
+        return steps
+
+    def step(self, step: int) -> Outcome:
+        """The ingester is killed at one step, then meets an error at it."""
+        begun, project = time.monotonic(), self.copy()
+        project.run("status", "small.toml", faults=[Fault("command", "kill", step)])
+        error = Fault("command", ERRORS[step % 3], step)
+        project.run("status", "small.toml", "--rescan", faults=[error])
+        return _ended(project, f"ingester at step {step}", begun)
+
+
+def randomly(number: int) -> Outcome:
+    """Commands, each with several faults; then what is left is done and all is checked."""
+    source, begun = random.Random(f"{seed()} random {number}"), time.monotonic()
+    project = Project(seeds=2)
+    for _ in range(ROUNDS):
+        verb = source.choice(VERBS)
+        agreed = ["--yes"] if verb in ("submit", "retry") else []
+        ended = project.run(verb, "small.toml", *agreed, faults=drawn(source))
+        truth.look(project)
+        if verb == "submit" and ended.status == 0:
+            project.grow()
+        cache = project.runs / "cache" / "fingerprints.json"
+        if cache.exists() and source.random() < 0.2:
+            project.struck.append({"do": damage(cache, source), "at": "fingerprints.json"})
+    return _ended(project, f"random {number}", begun)
+
+
+def full_disk(number: int) -> Outcome:
+    """A file system of its own that runs full while commands and jobs write, and gets room again."""
+    source, begun = random.Random(f"{seed()} disk {number}"), time.monotonic()
+    place = Path(tempfile.mkdtemp(prefix="faults-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], check=True)
+    try:
+        project = Project(seeds=2, folder=place)
+        for _ in range(ROUNDS):
+            _fill(place / "ballast", PAGE * source.randrange(60))
+            ended = project.submit()
+            (place / "ballast").unlink()
+            project.struck.append({"do": "full", "at": "disk"})
+            truth.look(project)
+            if ended.status == 0:
+                project.grow()
+        return _ended(project, f"full disk {number}", begun)
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+        place.rmdir()
+
+
+def _fill(ballast: Path, left: int) -> None:
+    """Write a file until only so many bytes are free."""
+    with ballast.open("wb", buffering=0) as file:
+        file.write(b"0" * (shutil.disk_usage(ballast.parent).free - left))
+
+
+def may_mount() -> bool:
+    """Whether a file system of one's own can be had here."""
+    place = Path(tempfile.mkdtemp(prefix="faults-disk-"))
+    try:
+        done = subprocess.run(["mount", "-t", "tmpfs", "none", place], capture_output=True)
+        if done.returncode == 0:
+            subprocess.run(["umount", place], check=True)
+        return done.returncode == 0
+    except OSError:
+        return False
+    finally:
+        place.rmdir()
+
+
+def _ended(project: Project, name: str, begun: float) -> Outcome:
+    project.finish()
+    truth.check(project)
+    return outcome(project, name, begun)
