@@ -8,11 +8,13 @@ renamed into place once state.json, written last, holds the hashes of the others
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -83,7 +85,8 @@ def save_checkpoint(
         ),
     }
     state = {"progress": asdict(progress), "files": files}
-    (scratch / "state.json").write_text(json.dumps(state))
+    sealed = {**state, "sha256": _hash_of(state)}
+    (scratch / "state.json").write_text(json.dumps(sealed))
     shutil.rmtree(place, ignore_errors=True)
     scratch.rename(place)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
@@ -101,14 +104,22 @@ def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optim
     """Restore weights and optimiser. Raises CheckpointError, with nothing restored, if damaged."""
     try:
         state = json.loads((place / "state.json").read_text())
+        if state.pop("sha256") != _hash_of(state):
+            raise ValueError("state.json has changed since it was written")
         progress, files = Progress(**state["progress"]), state["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hashes = [files[name] for name in ("module.safetensors", "optimizer.safetensors")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"unreadable: {error}", where=str(place)) from None
-    weights = load_weights(place / "module.safetensors", files["module.safetensors"])
-    tensors = load_weights(place / "optimizer.safetensors", files["optimizer.safetensors"])
+    weights = load_weights(place / "module.safetensors", hashes[0])
+    tensors = load_weights(place / "optimizer.safetensors", hashes[1])
     module.load_state_dict(weights)
     _restore_optimizer(optimizer, tensors)
     return progress
+
+
+def _hash_of(state: Mapping[str, Any]) -> str:
+    """Of what a checkpoint says of itself."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
