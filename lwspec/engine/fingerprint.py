@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lwspec.engine.checksum import KEY, is_intact, with_checksum
 from lwspec.engine.runfolder import write_json
 
 _CHUNK = 1 << 20
@@ -33,9 +34,11 @@ class Fingerprints:
         self._changed = False
         if memory.exists():
             try:
-                self._known = json.loads(memory.read_text())
+                kept = json.loads(memory.read_text())
+                whole = isinstance(kept, dict) and KEY in kept and is_intact(kept)
+                self._known = {key: kept[key] for key in kept if key != KEY} if whole else {}
             except (OSError, ValueError):
-                self._known = {}
+                self._known = {}  # what is damaged is made anew
 
     def of(self, path: Path) -> Fingerprint:
         """The fingerprint of a file, or of all weights and tokenizer files of a folder."""
@@ -60,7 +63,7 @@ class Fingerprints:
     def save(self) -> None:
         """Write the memory, if anything was added to it."""
         if self._changed:
-            write_json(self._memory, self._known)
+            write_json(self._memory, with_checksum(self._known))
             self._changed = False
 
 

@@ -24,7 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from lwspec.engine.job import Job, Kind
+from lwspec.engine.checksum import is_intact, with_checksum
+from lwspec.engine.job import Job, Kind, identity
 from lwspec.errors import RunFolderError
 
 _ATTEMPT = re.compile(r"attempt-[1-9][0-9]*")
@@ -58,6 +59,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunFolderError("not a JSON object", where=str(path))
     return value
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON object with its checksum."""
+    write_json(path, with_checksum(record))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what `write_record` wrote; raises RunFolderError where anything in it has changed."""
+    record = read_json(path)
+    if not is_intact(record):
+        raise RunFolderError(
+            "the record has changed since it was written",
+            where=str(path),
+            remedy="restore the file, or delete the job's folder and submit again",
+        )
+    return record
 
 
 def sha256_of(path: Path) -> str:
@@ -126,7 +144,7 @@ class AttemptFolder:
     def ended(self) -> dict[str, Any] | None:
         """The exit record, or None while there is none."""
         path = self.path / "exit.json"
-        return read_json(path) if path.exists() else None
+        return read_record(path) if path.exists() else None
 
     def outcome(self) -> str | None:
         """How it ended; None where it was killed, or runs, and has saved nothing yet."""
@@ -181,6 +199,16 @@ class JobFolder:
     def job(self) -> Job:
         """The job as it was submitted."""
         return Job.from_json(self.record())
+
+    def check_identity(self) -> None:
+        """Raise RunFolderError where job.json does not hold the settings that name the job."""
+        job = self.job()
+        if identity(job.kind, job.step, job.settings, job.inputs) != self.path.name:
+            raise RunFolderError(
+                "these are not the settings that the job was submitted with",
+                where=str(self.path / "job.json"),
+                remedy="submit again",
+            )
 
     def record(self) -> dict[str, Any]:
         """job.json: the job with its allowance and its command."""
@@ -243,12 +271,13 @@ class JobFolder:
 
     def taken(self) -> dict[str, dict[str, Any]]:
         """The outputs that count, by name; each says which attempt made it."""
-        return {path.stem: read_json(path) for path in sorted((self.path / "taken").glob("*.json"))}
+        found = sorted((self.path / "taken").glob("*.json"))
+        return {path.stem: read_record(path) for path in found}
 
     def take(self, attempt: AttemptFolder, output: str, record: Mapping[str, Any]) -> bool:
         """Offer a finished output; False where another attempt's copy was taken before."""
         mine = attempt.outputs / f"{output}.json"
-        write_json(mine, {"attempt": attempt.number, "output": output, **record})
+        write_record(mine, {"attempt": attempt.number, "output": output, **record})
         return self._link(mine)
 
     def take_finished(self) -> None:
@@ -277,7 +306,7 @@ class JobFolder:
 
         Raises RunFolderError where it is gone or has changed since it was recorded.
         """
-        record = read_json(self.path / "taken" / f"{output}.json")
+        record = read_record(self.path / "taken" / f"{output}.json")
         path = self.path / f"attempt-{record['attempt']}" / name
         if name not in record["files"] or not path.exists():
             raise RunFolderError(f"the output {output!r} has no file {name!r}", where=str(path))

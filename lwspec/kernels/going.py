@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 from lwspec.engine import evidence
 from lwspec.engine.job import Job
 from lwspec.engine.process import this_process
-from lwspec.engine.runfolder import JobFolder, Runs, write_json
+from lwspec.engine.runfolder import JobFolder, Runs, sha256_of, write_json, write_record
 from lwspec.errors import LwspecError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag, Stopped
 
 if TYPE_CHECKING:
     from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
+
+
+SAID = ("started.json", "events.jsonl", "code.diff")
+"""What an attempt says of itself beside its outputs: exit.json holds their hashes."""
 
 
 class Going:
@@ -146,7 +150,7 @@ def _accelerator(job: Job) -> dict[str, Any]:
 
 def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
     attempt.event("finished" if outcome == "finished" else "failed", outcome=outcome)
-    write_json(
+    write_record(
         attempt.path / "exit.json",
         {
             "outcome": outcome,
@@ -156,6 +160,11 @@ def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
             "device_s": attempt.device_s(),
             "peak_bytes": _peak_bytes(attempt.job),
             "allowance_s": attempt.allowance_s,
+            "files": {
+                name: sha256_of(attempt.path / name)
+                for name in SAID
+                if (attempt.path / name).exists()
+            },
         },
     )
 

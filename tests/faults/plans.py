@@ -38,12 +38,13 @@ def command_steps() -> int:
     return steps
 
 
-def job_steps(do: str) -> Outcome:
+def job_steps(number: int) -> Outcome:
     """One process after another that runs jobs meets its fault, each a step further than the last.
 
     Until a job is done before its step comes; a pack that twice in a row could not begin an attempt
     is left to the next command.
     """
+    do = ("kill", *ERRORS)[number]
     begun, project, step = time.monotonic(), Project(), 1
     while True:
         faults = [Fault("job", do, step + n, 1 + n, half=n % 2 == 1) for n in range(150)]
@@ -54,35 +55,13 @@ def job_steps(do: str) -> Outcome:
             return _ended(project, f"jobs at every step: {do}", begun)
 
 
-class Ingested:
-    """A finished project, to be copied: its run folders, and no database."""
-
-    def __init__(self) -> None:
-        self.project = Project(seeds=2)
-        self.project.finish()
-
-    def copy(self) -> Project:
-        """The same with a database that is still to be made."""
-        project = Project()
-        subprocess.run(["cp", "-a", self.project.runs, project.runs], check=True)  # links as links
-        shutil.copy(self.project.truth, project.truth)
-        shutil.copy(self.project.folder / "small.toml", project.folder)
-        return project
-
-    def steps(self) -> int:
-        """How many steps an undisturbed `status` has that makes the database."""
-        project = self.copy()
-        steps = project.run("status", "small.toml").steps
-        project.remove()
-        return steps
-
-    def step(self, step: int) -> Outcome:
-        """The ingester is killed at one step, then meets an error at it."""
-        begun, project = time.monotonic(), self.copy()
-        project.run("status", "small.toml", faults=[Fault("command", "kill", step)])
-        error = Fault("command", ERRORS[step % 3], step)
-        project.run("status", "small.toml", "--rescan", faults=[error])
-        return _ended(project, f"ingester at step {step}", begun)
+def fit_step(step: int) -> Outcome:
+    """A fit is killed at one of its steps, then meets an error at it, then the evaluation both."""
+    begun, project = time.monotonic(), Project()
+    told = [(2, "kill"), (3, ERRORS[step % 3]), (4, "kill"), (5, ERRORS[step % 3])]
+    project.submit(*[Fault("job", do, step, process, half=True) for process, do in told])
+    truth.look(project)
+    return _ended(project, f"jobs at step {step}", begun)
 
 
 def randomly(number: int) -> Outcome:

@@ -42,7 +42,7 @@ toy = "mistral"
 
 [tasks.one]
 kind = "classification"
-data = {{ toy = "sentiment" }}
+data = {{ path = "json", data_files = {{ train = "train.jsonl", test = "test.jsonl" }} }}
 splits = {{ train = "train", validation = {{ from = "train", rows = 300 }}, test = "test" }}
 context = "{{text}}"
 label = "label"
@@ -73,6 +73,10 @@ class Project:
         self.folder = (folder or self.home) / "project"
         self.folder.mkdir()
         shutil.copy(Path(__file__).with_name("counting.py"), self.folder)
+        for split in ("train", "test"):
+            rows = ({"text": f"{split} {n}", "label": n % 2} for n in range(500))
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (self.folder / f"{split}.jsonl").write_text(text)
         self.seeds = 0
         self.grow(seeds)
         self.truth = self.home / "truth.jsonl"
@@ -133,12 +137,10 @@ class Project:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def damage(path: Path, source: random.Random) -> str:
-    """Cut a file short, or turn one of its bits; what was done."""
+def damage(path: Path, source: random.Random, cut: bool = False) -> str:
+    """Cut a file short or, unless only that is wanted, turn one of its bits; what was done."""
     raw = bytearray(path.read_bytes())
-    if not raw:
-        return "nothing"
-    if source.random() < 0.4:
+    if source.random() < 0.4 or cut:
         raw = raw[: source.randrange(len(raw))]
         done = "truncated"
     else:

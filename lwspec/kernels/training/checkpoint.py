@@ -8,19 +8,18 @@ renamed into place once state.json, written last, holds the hashes of the others
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lwspec.engine.checksum import is_intact, with_checksum
 from lwspec.engine.runfolder import JobFolder, sha256_of, sha256_once
 from lwspec.errors import CheckpointError
 
@@ -85,8 +84,7 @@ def save_checkpoint(
         ),
     }
     state = {"progress": asdict(progress), "files": files}
-    sealed = {**state, "sha256": _hash_of(state)}
-    (scratch / "state.json").write_text(json.dumps(sealed))
+    (scratch / "state.json").write_text(json.dumps(with_checksum(state)))
     shutil.rmtree(place, ignore_errors=True)
     scratch.rename(place)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
@@ -104,7 +102,7 @@ def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optim
     """Restore weights and optimiser. Raises CheckpointError, with nothing restored, if damaged."""
     try:
         state = json.loads((place / "state.json").read_text())
-        if state.pop("sha256") != _hash_of(state):
+        if not is_intact(state):
             raise ValueError("state.json has changed since it was written")
         progress, files = Progress(**state["progress"]), state["files"]
         hashes = [files[name] for name in ("module.safetensors", "optimizer.safetensors")]
@@ -115,11 +113,6 @@ def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optim
     module.load_state_dict(weights)
     _restore_optimizer(optimizer, tensors)
     return progress
-
-
-def _hash_of(state: Mapping[str, Any]) -> str:
-    """Of what a checkpoint says of itself."""
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
