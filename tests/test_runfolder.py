@@ -63,22 +63,18 @@ def test_a_line_cut_short_is_read_once_it_is_whole(tmp_path: Path) -> None:
     assert [event["event"] for event in attempt.events(offset)[0]] == ["progress"]
 
 
-def test_a_grant_forgets_attempts_before_it_even_those_that_never_said_when_they_began(
-    tmp_path: Path,
-) -> None:
+def test_a_grant_forgets_attempts_before_it_whatever_the_clock_says(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "fit-1")
-    write_json(
-        folder.path / "job.json", {"granted_at": time.time() - 10, "allowance_s": 60.0, "charge": 1}
-    )
+    grant = {"granted_at": time.time() + 10, "allowance_s": 60.0, "charge": 1}  # a clock set back
+    write_json(folder.path / "job.json", {**grant, "granted_after": folder.newest()})
     silent, told = folder.begin_attempt(), folder.begin_attempt()
     write_json(silent.path / "exit.json", {"outcome": "code", "device_s": 1.0})
     write_json(told.path / "started.json", {"started_at": time.time()})
     write_json(told.path / "exit.json", {"outcome": "network", "device_s": 2.0})
     assert folder.outcomes() == ["code", "network"]
     assert folder.spent_s() == 3.0
-    write_json(
-        folder.path / "job.json", {"granted_at": time.time() + 10, "allowance_s": 60.0, "charge": 1}
-    )
+    grant["granted_at"] = time.time() - 10  # a clock set forward
+    write_json(folder.path / "job.json", {**grant, "granted_after": folder.newest()})
     assert folder.outcomes() == []
     assert folder.spent_s() == 0.0
 

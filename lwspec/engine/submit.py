@@ -36,6 +36,7 @@ def write_jobs(plan: Plan, runs: Runs, allowance_s: Mapping[str, float], executo
             "spec": plan.loaded.spec.name,
             "allowance_s": allowance_s[job.id],
             "granted_at": time.time(),
+            "granted_after": runs.folder(job.id).newest(),
             "executor": executor,
             "modelled_s": plan.modelled_s[job.id],
             "cost_version": cost.VERSION,

@@ -1,4 +1,4 @@
-"""The figures of a run, written by the run itself: faults by kind, plans, jobs and how they ended."""
+"""The figures of a run, written by the run itself: faults by kind, plans, jobs, attempts."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Injector:
     def _ours(self, path: Any) -> bool:
         if isinstance(path, int):
             return False
-        return os.path.abspath(os.fspath(path)).startswith(self.folder)
+        return os.path.abspath(os.fspath(path)).startswith(self.folder)  # noqa: PTH100
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **named: Any) -> Any:

@@ -82,7 +82,7 @@ def randomly(number: int) -> Outcome:
 
 
 def full_disk(number: int) -> Outcome:
-    """A file system of its own that runs full while commands and jobs write, and gets room again."""
+    """A file system of its own that runs full while a plan runs, and gets room again."""
     source, begun = random.Random(f"{seed()} disk {number}"), time.monotonic()
     place = Path(tempfile.mkdtemp(prefix="faults-disk-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], check=True)

@@ -1,4 +1,4 @@
-"""Schedules of faults: what is drawn from a seed, and plans run under it, two at a time."""
+"""Schedules of faults: what is drawn from a seed, and plans run under it, some at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from faults.project import Project
 ERRORS = ("ENOSPC", "EIO", "ESTALE")
 HOUR, DAY = 3600.0, 86400.0
 JUMPS = (-400 * DAY, -DAY, -HOUR, -2.0, 2.0, HOUR, DAY, 4000 * DAY)
-WORKERS = 2
+WORKERS = 3 * (os.cpu_count() or 1)
+"""Plans at a time: most of their time they wait for processes to start and end."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Outcome:
 
 def drawn(source: random.Random) -> list[Fault]:
     """Faults of one command: perhaps one in itself, and one in most of its jobs' processes."""
-    faults = [_drawn(source, "command", 200, 0)] if source.random() < 0.6 else []
+    faults = [_drawn(source, "command", 200, 0)] if source.random() < 0.4 else []
     return faults + job_faults(source, 12)
 
 
