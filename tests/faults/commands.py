@@ -24,11 +24,17 @@ from typing import Any
 from faults import fake_work
 from faults.inject import Fault, Injector
 
-from lwspec.engine import child, evidence, local
+from lwspec.cli import slurm
+from lwspec.engine import allocation, child, evidence, local
+from lwspec.engine.slurm import life
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
 
 LONGEST_S = 120.0
+CLUSTER = Path(__file__).with_name("cluster")
+"""Programs in the place of SLURM's: they keep what they are given in files."""
+DOUBT_S = 0.2
+"""How long an sbatch may be under way."""
 TRACEBACK = 99
 """The exit status of a command that ended in a traceback."""
 
@@ -117,9 +123,7 @@ def _become(
         injector = Injector(folder, control, faults)
         _replace_parts(injector, control / "truth.jsonl", real)
         injector.install()
-        from lwspec.cli import main
-
-        status = main(list(arguments))
+        status = _run(list(arguments))
         injector.log("steps", count=injector.count)
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
@@ -129,6 +133,16 @@ def _become(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """A verb of the command line, or what SLURM starts: `allocation SUBMISSION ELEMENT`."""
+    if arguments[0] == "allocation":
+        os.environ["SLURM_ARRAY_TASK_ID"] = arguments[2]
+        return allocation.main(arguments[1:2])
+    from lwspec.cli import main
+
+    return main(arguments)
 
 
 def _replace_parts(injector: Injector, truth: Path, real: bool) -> None:
@@ -149,6 +163,9 @@ def _replace_parts(injector: Injector, truth: Path, real: bool) -> None:
         return process
 
     local.start_child = start_child  # type: ignore[assignment]
+    os.environ["LWSPEC_FAULT_CLUSTER"] = str(injector.control)
+    os.environ["PATH"] = f"{CLUSTER}:{os.environ['PATH']}"
+    life.SBATCH_S = slurm.SBATCH_S = DOUBT_S
     if not real:
         local.POLL_S = 0.03
         sys.modules["lwspec.kernels.work"] = fake_work
