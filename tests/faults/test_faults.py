@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SPEC
-from faults import commands, figures, plans, schedule
+from faults import commands, figures, on_slurm, plans, schedule
 from faults.finished import RECORDS, Finished
 from faults.schedule import Outcome
 from faults.training import Training
@@ -43,6 +43,11 @@ def run(family: str, plan: Callable[[int], Outcome], numbers: Sequence[int]) -> 
 def test_the_command_line_may_die_at_every_step_of_a_submission() -> None:
     steps = range(1, plans.command_steps() + 1)
     assert run("the command line at every step", plans.command_step, steps) >= len(steps)
+
+
+def test_the_command_line_may_die_at_every_step_of_a_submission_to_slurm() -> None:
+    steps = range(1, on_slurm.steps() + 1)
+    assert run("submission to SLURM at every step", on_slurm.submission_step, steps) >= len(steps)
 
 
 def test_the_ingester_may_die_at_every_step(finished: Finished) -> None:
