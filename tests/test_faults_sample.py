@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from faults import commands, plans, schedule, truth
+import torch
+from faults import commands, on_slurm, plans, schedule, truth
 from faults.finished import Finished
 from faults.inject import Fault
 from faults.project import Project
+from torch import nn
 
 from lwspec.engine.fingerprint import Fingerprints
+from lwspec.errors import CheckpointError
+from lwspec.kernels.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 DAY_S = 86400.0
 
@@ -43,7 +47,13 @@ def test_a_plan_completes_after_random_faults() -> None:
 def test_damaged_records_are_named_or_change_nothing() -> None:
     finished = Finished()
     outcomes = [finished.damaged(number) for number in range(4)]
+    finished.project.remove()
     assert not schedule.problems(outcomes)
+
+
+def test_an_array_that_was_sent_and_not_recorded_is_not_sent_again() -> None:
+    outcome = on_slurm.submission_step(106)
+    assert not outcome.problems, schedule.problems([outcome])
 
 
 def test_a_job_whose_log_cannot_be_opened_says_so_in_a_line() -> None:
@@ -75,6 +85,17 @@ def test_a_job_that_fails_is_not_tried_for_ever_where_the_clock_is_set_back() ->
     assert ended.status == 1
     assert len(list(project.runs.glob("prepare-*/attempt-*"))) == 2
     project.remove()
+
+
+def test_a_checkpoint_whose_state_has_changed_is_not_resumed_from(tmp_path: Path) -> None:
+    module = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(module.parameters())
+    place = save_checkpoint(tmp_path, module, optimizer, Progress(step=3))
+    assert load_checkpoint(place, module, optimizer) == Progress(step=3)
+    state = place / "state.json"
+    state.write_text(state.read_text().replace('"step": 3', '"step": 7'))
+    with pytest.raises(CheckpointError, match="has changed"):
+        load_checkpoint(place, module, optimizer)
 
 
 def test_a_fingerprint_with_a_turned_bit_is_made_anew(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,10 +25,11 @@ def warmed() -> None:
 
 
 @pytest.fixture(scope="module")
-def finished() -> Finished:
+def finished() -> Iterator[Finished]:
     made = Finished()
     assert not made.project.problems
-    return made
+    yield made
+    made.project.remove()
 
 
 def run(family: str, plan: Callable[[int], Outcome], numbers: Sequence[int]) -> int:

@@ -59,6 +59,9 @@ def check(project: Project, everything: bool = True) -> None:
 def _check_link(folder: Path, output: str, say: Any) -> None:
     """One attempt's copy is the taken one, and the record names it."""
     taken = folder / "taken" / f"{output}.json"
+    if not taken.exists():
+        say(f"recorded and not taken: {folder.name} {output}")
+        return
     same = [
         path.parent.parent.name
         for path in folder.glob(f"attempt-*/outputs/{output}.json")
