@@ -48,9 +48,10 @@ class Training:
         """Jobs meet faults while they train, and their checkpoints are damaged in between."""
         source, begun = random.Random(f"{seed()} training {number}"), time.monotonic()
         project = self.project()
-        for _ in range(2):
-            faults = [_drawn(source, process) for process in range(3, 15)]
-            faults.append(Fault("command", "kill", after_s=source.uniform(3.0, 20.0)))
+        for killed in (True, False, False):
+            faults = [_drawn(source, process) for process in range(1, 15)]
+            if killed:
+                faults.append(Fault("command", "kill", after_s=source.uniform(3.0, 20.0)))
             project.submit(*faults)
             truth.look(project)
             for path in unfinished(project.runs, source):
