@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu clean
 
 setup: .venv/ready
 
@@ -50,6 +50,13 @@ test-slurm: setup
 	command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $$(cat tests/slurm/packages.txt); }
 	$(BIN)/pytest -m slurm -n 0 --durations=10
+
+# Over a thousand faults over hundreds of plans, and their figures: 15 to 20 minutes on two cores.
+# LWSPEC_FAULT_SEED=2 draws other schedules; the same seed repeats them.
+test-faults: setup
+	rm -rf build/faults
+	LWSPEC_FAULT_FIGURES=build/faults OMP_NUM_THREADS=1 $(BIN)/pytest -m faults -n 0 -s tests/faults
+	PYTHONPATH=tests $(BIN)/python -m faults.figures build/faults docs/reliability_faults.md
 
 # On a machine with a GPU; what makes training cheap there is held against the plain way.
 test-gpu: setup

@@ -30,6 +30,7 @@ ALLOWED = {
         "lwspec.kernels",
         "lwspec.errors",
         "lwspec.engine.arm",
+        "lwspec.engine.checksum",
         "lwspec.engine.cost.Machine",
         "lwspec.engine.evidence",
         "lwspec.engine.fingerprint",

@@ -71,8 +71,8 @@ JOB = Job("fit-1", "fit", "bridge", {}, {}, ("epoch-001",), "bridge", {})
 
 
 def grant(folder: JobFolder, at: float) -> None:
-    record = {**JOB.to_json(), "granted_at": at, "allowance_s": 60.0}
-    write_json(folder.path / "job.json", record)
+    granted = {"granted_at": at, "granted_after": folder.newest(), "allowance_s": 60.0}
+    write_json(folder.path / "job.json", {**JOB.to_json(), **granted})
 
 
 def ended(attempt: AttemptFolder, outcome: str, device_s: float) -> None:
@@ -80,18 +80,16 @@ def ended(attempt: AttemptFolder, outcome: str, device_s: float) -> None:
     write_json(attempt.path / "exit.json", record)
 
 
-def test_a_grant_forgets_attempts_before_it_even_those_that_never_said_when_they_began(
-    tmp_path: Path,
-) -> None:
+def test_a_grant_forgets_attempts_before_it_whatever_the_clock_says(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "fit-1")
-    grant(folder, time.time() - 10)
+    grant(folder, time.time() + 10)  # a clock set back
     silent, told = folder.begin_attempt(), folder.begin_attempt()
     ended(silent, "code", 1.0)
     write_json(told.path / "started.json", {"started_at": time.time()})
     ended(told, "network", 2.0)
     assert folder.outcomes() == ["code", "network"]
     assert folder.spent_s() == 3.0
-    grant(folder, time.time() + 10)
+    grant(folder, time.time() - 10)  # a clock set forward
     assert folder.outcomes() == []
     assert folder.spent_s() == 0.0
 

@@ -11,6 +11,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
@@ -43,9 +44,13 @@ def _run(folders: Sequence[str], environment: Mapping[str, str], log: Path) -> N
     _end_with_parent()
     os.setsid()  # Ctrl-C is for the command line, which asks its children to stop
     os.environ.update(environment)
-    with log.open("ab", buffering=0) as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
+    try:
+        with log.open("ab", buffering=0) as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+    except OSError as error:  # a full disk; the executor counts that no attempt was begun
+        print(f"lwspec: {log}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
     raise SystemExit(importlib.import_module(KERNELS).main(folders))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from lwspec.engine.checksum import KEY, is_intact, with_checksum
 from lwspec.engine.runfolder import write_json
 
 _CHUNK = 1 << 20
@@ -37,9 +39,12 @@ class Fingerprints:
         self._changed = False
         if memory.exists():
             try:
-                self._known = _KNOWN.validate_json(memory.read_bytes())
+                kept = json.loads(memory.read_bytes())
+                whole = isinstance(kept, dict) and KEY in kept and is_intact(kept)
+                known = {key: kept[key] for key in kept if key != KEY} if whole else {}
+                self._known = _KNOWN.validate_python(known)
             except (OSError, ValueError):
-                self._known = {}
+                self._known = {}  # what is damaged is made anew
 
     def of(self, path: Path) -> Fingerprint:
         """The fingerprint of a file, or of all weights and tokenizer files of a folder."""
@@ -63,7 +68,8 @@ class Fingerprints:
     def save(self) -> None:
         """Write the memory, if anything was added to it."""
         if self._changed:
-            write_json(self._memory, {key: asdict(known) for key, known in self._known.items()})
+            known = {key: asdict(each) for key, each in self._known.items()}
+            write_json(self._memory, with_checksum(known))
             self._changed = False
 
 

@@ -60,6 +60,8 @@ class Running:
     gpus: tuple[str, ...]
     attempts_before: int
     started_at: float = field(default_factory=time.time)
+    since: float = field(default_factory=time.monotonic)
+    """The same by a clock that nobody sets."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class LocalExecutor:
     def _mind_the_budget(self) -> None:
         """Stop at a checkpoint once what has run and what runs have spent what was left."""
         running_s = sum(
-            (time.time() - running.started_at) * _charge(running.pack) for running in self._running
+            (time.monotonic() - running.since) * _charge(running.pack) for running in self._running
         )
         if running_s > self._seconds_left and not self._stops_wanted:
             self.over_budget = True
@@ -219,7 +221,7 @@ class LocalExecutor:
                 continue
             self._running.remove(running)
             self._free_gpus += running.gpus
-            wall_s = time.time() - running.started_at
+            wall_s = time.monotonic() - running.since
             self._seconds_left -= wall_s * _charge(running.pack)
             self._settle(running)
 

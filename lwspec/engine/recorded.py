@@ -95,6 +95,7 @@ class JobRecord(Record):
     charge: Count
     allowance_s: Seconds
     granted_at: Seconds = 0.0
+    granted_after: Count = 0
     spec: str | None = None
     modelled_s: Seconds | None = None
     cost_version: Integer | None = None

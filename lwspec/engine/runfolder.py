@@ -192,11 +192,6 @@ class AttemptFolder:
         saved = any(self.outputs.glob("*.json")) or any(self.path.glob("checkpoints/*"))
         return "stopped" if saved else None
 
-    def began_at(self) -> float:
-        """When it began; for one that died before it could say, when its folder last changed."""
-        said = self.started().get("started_at")
-        return float(said) if said is not None else self.path.stat().st_mtime
-
     def wall_s(self) -> float:
         """Seconds that the attempt took, its share where several ran in one process.
 
@@ -294,8 +289,13 @@ class JobFolder:
         return sum(each.wall_s() if free else each.device_s() for each in made)
 
     def _since_granted(self) -> list[AttemptFolder]:
-        granted_at = self.record().get("granted_at", 0.0)
-        return [attempt for attempt in self.attempts() if attempt.began_at() >= granted_at]
+        """By their numbers: the clocks of two machines, or of one that was set, may disagree."""
+        granted_after = self.record().get("granted_after", 0)
+        return [attempt for attempt in self.attempts() if attempt.number > granted_after]
+
+    def newest(self) -> int:
+        """The number of the newest attempt; 0 where there is none."""
+        return max((attempt.number for attempt in self.attempts()), default=0)
 
     def limit(self, allowance_s: float) -> None:
         """Lower the allowance, where more was granted; the grant stays the one that it was."""
@@ -317,7 +317,7 @@ class JobFolder:
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""
-        number = max((attempt.number for attempt in self.attempts()), default=0)
+        number = self.newest()
         while True:
             number += 1
             path = self.path / f"attempt-{number}"

@@ -51,6 +51,7 @@ def write_jobs(
             "allowance_s": allowance_s[job.id],
             "granted_at": time.time(),
             "places": job.places if any_code else _with_arm_kept(job, runs),
+            "granted_after": runs.folder(job.id).newest(),
             "executor": executor,
             "code": None if any_code else code_digest(),
             "modelled_s": plan.modelled_s[job.id],

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lwspec.engine.checksum import is_intact, with_checksum
 from lwspec.engine.runfolder import JobFolder, sha256_of, sha256_once
 from lwspec.errors import CheckpointError
 
@@ -87,7 +88,7 @@ def save_checkpoint(
         "optimizer.safetensors": save_weights(scratch / "optimizer.safetensors", moments),
     }
     state = {"progress": asdict(progress), "files": files}
-    (scratch / "state.json").write_text(json.dumps(state))
+    (scratch / "state.json").write_text(json.dumps(with_checksum(state)))
     shutil.rmtree(place, ignore_errors=True)
     scratch.rename(place)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
@@ -105,11 +106,13 @@ def load_checkpoint(place: Path, module: nn.Module, optimizer: torch.optim.Optim
     """Restore weights and optimiser. Raises CheckpointError, with nothing restored, if damaged."""
     try:
         state = json.loads((place / "state.json").read_text())
+        if not is_intact(state):
+            raise ValueError("state.json has changed since it was written")
         progress, files = Progress(**state["progress"]), state["files"]
         hashes = [str(files[name]) for name in FILES]
         if not progress.fits():
             raise ValueError(f"no progress: {progress}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"unreadable: {error}", where=str(place)) from None
     weights, tensors = (load_weights(place / n, h) for n, h in zip(FILES, hashes, strict=True))
     own = {name: tensor.shape for name, tensor in module.state_dict().items()}
