@@ -138,7 +138,7 @@ def predict(trainer: Trainer) -> list[int]:
 
 def assert_alike(one: Trained, other: Trained) -> None:
     assert min(one.losses) < 0.8 * one.losses[0], "nothing was learnt"
-    assert one.losses == pytest.approx(other.losses, rel=1e-4)
+    assert one.losses == pytest.approx(other.losses, rel=1e-3)
     assert one.predicted == other.predicted
 
 
