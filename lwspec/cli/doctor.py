@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lwspec import __version__
-from lwspec.engine.file_system import MOUNTS, NETWORKED, file_system
+from lwspec.engine.file_system import NETWORKED, file_system, mounts
 from lwspec.engine.load import arm_files, load
 from lwspec.engine.slurm import offers
 from lwspec.errors import ClusterError
@@ -117,7 +117,7 @@ def _disk(runs: Path) -> Iterator[Finding]:
     if not os.access(place, os.W_OK):
         yield Finding("runs", "broken", f"{place} cannot be written", "--runs elsewhere")
         return
-    _, kind = file_system(place, MOUNTS.read_text(encoding="utf-8"))
+    _, kind = file_system(place, mounts())
     if kind.startswith(NETWORKED):
         mend = "--db on a local disk: SQLite's locks may not hold across machines"
         yield Finding("runs", "note", f"{place} lies on {kind}, which other machines share", mend)

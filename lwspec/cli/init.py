@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lwspec.cli.new_spec import new_spec
 from lwspec.engine.schema import json_schema
-from lwspec.errors import LwspecError, UsageError
+from lwspec.errors import UsageError
 from lwspec.kernels.arms import declarations
 
 SCHEMA = "lwspec.schema.json"
@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> int:
     _write(template, paper)
     try:
         text = new_spec(spec, options.sender, options.receiver, options.task, options.runs)
-    except LwspecError:
+    except BaseException:
         template.unlink()  # which the spec was checked with
         raise
     _write(spec, text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lwspec.cli.terminal import printable
 from lwspec.engine.runfolder import AttemptFolder
 
 WINDOW_S = 60.0
@@ -72,7 +73,7 @@ def pace(counts: Counts, newest: Mapping[str, Any]) -> Pace:
     own = unit(newest["what"])
     whole = "steps" if "steps" in counts else own
     return Pace(
-        newest["what"],
+        printable(newest["what"]),
         newest["done"],
         newest["total"],
         _per_s(counts[own]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lwspec.cli.terminal import printable
 from lwspec.engine.expand import expand
-from lwspec.engine.file_system import MOUNTS, may_be_shared
+from lwspec.engine.file_system import may_be_shared, mounts
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
@@ -58,11 +58,10 @@ def open_session(
     expansion = expand(loaded, arms, located)
     fingerprints.save()
     clusters = loaded.spec.cluster.values()
-    shared = any(c.shared_runs for c in clusters) or may_be_shared(db, MOUNTS.read_text("utf-8"))
+    shared = any(c.shared_runs for c in clusters) or may_be_shared(db, mounts())
     store = Store(db, shared=shared)
-    if store.backup is not None:  # whose new columns are filled from the run folders
+    if store.backup is not None:
         print(f"lwspec: {db} was migrated; what it was: {store.backup}", file=sys.stderr)
-        rescan = True
     for problem in ingest(folder, store, expansion.jobs, rescan):
         print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
     records = read_records(store, expansion.jobs)

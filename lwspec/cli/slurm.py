@@ -13,10 +13,12 @@ from typing import Any
 from lwspec.cli.agree import check_budget, nothing_to_run
 from lwspec.cli.session import Session, open_session
 from lwspec.cli.summary import summary
+from lwspec.cli.terminal import printable
 from lwspec.engine.due import due
 from lwspec.engine.lock import STARTING, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.plan import Plan
+from lwspec.engine.redact import redact
 from lwspec.engine.retry import again
 from lwspec.engine.runfolder import JobFolder, Runs
 from lwspec.engine.slurm import sbatch
@@ -140,7 +142,7 @@ def wait(options: argparse.Namespace, wanted: set[str]) -> int:
         counts = Counter(plan.states[job] for job in plan.expansion.to_run)
         line = " · ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
         again, trouble = try_again(options, session)
-        for place, text in enumerate((line, str(trouble or ""))):
+        for place, text in enumerate((line, printable(redact(str(trouble or ""))))):
             if text and text != said[place]:
                 print(text, flush=True)
             said[place] = text

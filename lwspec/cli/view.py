@@ -13,6 +13,7 @@ from lwspec.cli.pace import Pace, Paces
 from lwspec.cli.session import Session
 from lwspec.cli.status import line_of
 from lwspec.cli.summary import failure_of
+from lwspec.cli.terminal import printable
 from lwspec.engine.job import Job
 from lwspec.engine.plan import Plan
 from lwspec.engine.states import State
@@ -101,7 +102,7 @@ def look(session: Session, paces: Paces, *, starting: bool, trouble: Sequence[st
         tuple(_experiment(name, list(ids), plan, running, ends_s) for name, ids in asked.items()),
         tuple((_called(shown[job]), pace) for job, pace in running.items()),
         tuple(_failure(session, job) for job in failed[:MOST_FAILURES]),
-        (*trouble, *(line for line in lines if line is not None)),
+        tuple(printable(line) for line in (*trouble, *lines) if line is not None),
     )
 
 
@@ -151,7 +152,7 @@ def _failure(session: Session, job: Job) -> Failure:
     first = (message.splitlines() or [""])[0]
     found = [line for path in log_paths(session, job.id) if (line := useful_line(_end_of(path)))]
     log = found[0] if found and found[0] not in message else ""
-    return Failure(_called(job), kind, first, log)
+    return Failure(_called(job), kind, printable(first), printable(log))
 
 
 def useful_line(log: str) -> str:

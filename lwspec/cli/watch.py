@@ -19,6 +19,7 @@ from lwspec.cli.session import Session, open_session
 from lwspec.cli.status import as_json
 from lwspec.cli.view import View, look
 from lwspec.engine.lock import held
+from lwspec.engine.redact import redact
 from lwspec.engine.states import State
 
 EVERY_S = 2.0
@@ -29,16 +30,16 @@ Show = Callable[[View, Session], None]
 def watch(options: argparse.Namespace) -> int:
     """Look again and again until nothing runs and nobody starts anything."""
     console, paces = Console(highlight=False), Paces()
-    quiet = options.json or _draws(console)
+    quiet, rescan = options.json or _draws(console), options.rescan
     with _shown(console, options.json) as show:
         while True:
             began = time.monotonic()
             told = io.StringIO()
             with contextlib.redirect_stderr(told):
                 session = open_session(
-                    options.spec, options.db, options.runs, rescan=options.rescan, quiet=quiet
+                    options.spec, options.db, options.runs, rescan=rescan, quiet=quiet
                 )
-            quiet = True
+            quiet, rescan = True, False
             again, trouble = _keep_going(options, session)
             starting = held(options.runs) or bool(session.watched.newest)
             notes = [*told.getvalue().splitlines(), *trouble]
@@ -55,7 +56,7 @@ def _keep_going(options: argparse.Namespace, session: Session) -> tuple[int, lis
     from lwspec.cli.slurm import try_again  # submitit is not for every command
 
     again, trouble = try_again(options, session)
-    return again, [] if trouble is None else str(trouble).splitlines()
+    return again, [] if trouble is None else redact(str(trouble)).splitlines()
 
 
 def _draws(console: Console) -> bool:

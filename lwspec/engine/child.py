@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from lwspec.engine.redact import redact_stream
+
 KERNELS = "lwspec.kernels.run"
 IMPORTED_ONCE = "lwspec.kernels.preload"
 
@@ -51,6 +53,8 @@ def _run(folders: Sequence[str], environment: Mapping[str, str], log: Path) -> N
     except OSError as error:  # a full disk; the executor counts that no attempt was begun
         print(f"lwspec: {log}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
+    redact_stream(sys.stdout)
+    redact_stream(sys.stderr)
     raise SystemExit(importlib.import_module(KERNELS).main(folders))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 MOUNTS = Path("/proc/mounts")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""A blank in a name, as the file writes it."""
 
 NETWORKED = (
     "nfs", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "panfs", "afs", "9p", "smb", "cifs",
@@ -22,7 +25,13 @@ def file_system(path: Path, mounts: str) -> tuple[str, str]:
 
 def file_systems(mounts: str) -> dict[str, str]:
     """The kind of each file system, by where it is mounted."""
-    return {point: kind for _, point, kind, *_ in map(str.split, mounts.splitlines())}
+    rows = map(str.split, mounts.splitlines())
+    return {_OCTAL.sub(lambda m: chr(int(m[1], 8)), point): kind for _, point, kind, *_ in rows}
+
+
+def mounts() -> str:
+    """What is mounted on this machine; on one that does not say, nothing."""
+    return MOUNTS.read_text("utf-8", "surrogateescape") if MOUNTS.exists() else ""
 
 
 def may_be_shared(path: Path, mounts: str) -> bool:

@@ -19,6 +19,10 @@ POLL_S = 0.1
 STARTING = "local.lock"
 RECORDING = "ingest.lock"
 _DOES = {STARTING: "is running jobs in", RECORDING: "is recording the runs of"}
+_REMEDY = {
+    STARTING: "lwspec status --watch, or wait until it ends",
+    RECORDING: "wait until it ends",
+}
 
 
 def _locked(file: IO[str]) -> bool:
@@ -46,7 +50,7 @@ def only_one(runs: Path, name: str, wait_s: float = 0.0) -> Iterator[None]:
                 file.seek(0)
                 raise UsageError(
                     f"another lwspec ({file.read().strip()}) {_DOES[name]} {runs}",
-                    remedy="lwspec status --watch, or wait until it ends",
+                    remedy=_REMEDY[name],
                 )
             time.sleep(POLL_S)
         file.truncate(0)

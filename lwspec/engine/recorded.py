@@ -47,9 +47,8 @@ def is_event(event: Any) -> bool:
     if not _is_duration(event.get("device_s", 0.0)):
         return False
     if event["event"] == "progress":
-        return _is_name(event.get("what")) and all(
-            _is_whole(event.get(n)) for n in ("done", "total")
-        )
+        counted = all(_is_whole(event.get(n)) for n in ("done", "total"))
+        return counted and _is_name(event.get("what")) and _is_duration(event.get("time"))
     if event["event"] == "metric":
         values = event.get("values")
         if not isinstance(values, dict) or not _is_whole(event.get("step")):
@@ -198,6 +197,7 @@ class PlanRecord(Record):
 class LastPlan(Record):
     """plans/last.json."""
 
+    spec: str
     spec_path: str
 
 

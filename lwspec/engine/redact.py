@@ -20,7 +20,7 @@ _LEAST_LENGTH = 6
 
 _REMOVED = "[removed]"
 _FORMS = (
-    (re.compile(r"(\w://)[^\s/@'\"]+@"), rf"\1{_REMOVED}@"),
+    (re.compile(r"(\w://)[^\s/'\"]+@"), rf"\1{_REMOVED}@"),
     (re.compile(r"(\bauthorization['\"]?\s*[:=]\s*['\"]?)(\w+\s+)?[^\s'\",]+", re.IGNORECASE),
      rf"\1{_REMOVED}"),
     (re.compile(r"([?&][\w-]*(?:token|key|secret|password|signature|sig)=)[^\s&'\"#]+",

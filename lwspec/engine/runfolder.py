@@ -120,6 +120,15 @@ def _sha256_at(path: Path, mtime_ns: int) -> str:
     return sha256_of(path)
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a record can be read: one that was damaged is not taken, and its work done again."""
+    try:
+        fitting(read_record(path), OutputRecord, path)
+    except RunFolderError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class AttemptFolder:
     """One try at a job: written by the process that made the folder, and by no other."""
@@ -189,7 +198,7 @@ class AttemptFolder:
         ended = self.ended()
         if ended is not None:
             return str(ended["outcome"])
-        saved = any(self.outputs.glob("*.json")) or any(self.path.glob("checkpoints/*"))
+        saved = any(self.outputs.glob("*.json")) or any(self.path.glob("checkpoints/step-*"))
         return "stopped" if saved else None
 
     def wall_s(self) -> float:
@@ -343,7 +352,7 @@ class JobFolder:
         """Take what an attempt finished but died before offering."""
         for attempt in self.attempts():
             for mine in sorted(attempt.outputs.glob("*.json")):
-                if not (self.path / "taken" / mine.name).exists():
+                if not (self.path / "taken" / mine.name).exists() and _is_whole(mine):
                     self._link(mine)
 
     def _link(self, mine: Path) -> bool:

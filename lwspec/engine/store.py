@@ -177,7 +177,7 @@ class Store:
                 if now != wanted:
                     connection.execute(f"PRAGMA journal_mode = {wanted}")
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise self._unusable("open", error) from None
 
     def _schema(self, connection: Connection) -> int:

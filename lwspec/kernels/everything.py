@@ -20,10 +20,11 @@ def import_everything() -> None:
 
     Raises CodeError where the code changed between its being named and the end of this.
     """
+    named = code_digest()
     for found in pkgutil.walk_packages(lwspec.kernels.__path__, f"{lwspec.kernels.__name__}."):
         if found.name != f"{lwspec.kernels.__name__}.preload":
             importlib.import_module(found.name)
-    if digest_of(PACKAGE) != code_digest():
+    if digest_of(PACKAGE) != named:
         raise CodeError(
             "the code changed while it was imported", where=str(PACKAGE), remedy="submit again"
         )

@@ -90,6 +90,8 @@ class Going:
         self._end(outcome, message)
 
     def _end(self, outcome: str, message: str | None) -> None:
+        if message is not None:  # half a character, of a file's name or a row, is no text
+            message = message.encode("utf-8", "replace").decode()
         self.outcome = outcome
         self._steps = None  # what it held in memory
         _write_exit(self.attempt, outcome, message)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lwspec.engine.file_system import mounts
 from lwspec.engine.pack import Pack
 from lwspec.engine.retry import Retries
 from lwspec.engine.runfolder import Runs
@@ -49,8 +50,7 @@ def open_target(name: str, cluster: Cluster, runs: Runs, home: Path | None) -> T
     """Ask a cluster what it offers. Raises ClusterError where the run folders are out of reach."""
     offers = cluster_offers.ask()
     partition = offers.partition(cluster.partition)
-    mounts = Path("/proc/mounts").read_text(encoding="utf-8")
-    cluster_offers.check_shared(cluster, partition, runs.path, mounts)
+    cluster_offers.check_shared(cluster, partition, runs.path, mounts())
     allowed = offers.allowed(cluster)
     queued = in_queue(this_user()) if allowed.counted else ()
     return Target(name, cluster, offers, home, allowed, allowed.room(queued))

@@ -108,7 +108,7 @@ def intend(runs: Runs, spec: str, intent: Mapping[str, Any]) -> Submission:
     path = runs.path / "submissions" / f"{spec}-{secrets.token_hex(5)}"
     whole = {**intent, "spec": spec, "user": this_user(), "intended_at": time.time()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o700)  # the user's alone: it holds what SLURM runs in their name
+    path.mkdir()  # which others who share the budget can read
     write_json(path / "intent.json", whole)
     return Submission(path, whole)
 

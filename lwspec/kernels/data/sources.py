@@ -46,7 +46,8 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
                     remedy="move the folder, or name its files in the spec",
                 )
             loaded = load_dataset(data["hub"], data["name"], revision=data["revision"])
-            attempt.commits[data["hub"]] = commit_of(loaded)
+            if commit := commit_of(loaded):
+                attempt.commits[data["hub"]] = commit
         for name in sorted(wanted):
             check_order(settings, loaded[name].features)
         return {name: loaded[name].to_list() for name in sorted(wanted)}
