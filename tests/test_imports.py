@@ -75,6 +75,7 @@ def test_only_the_store_the_ingester_and_readers_speak_sql() -> None:
     assert users == {
         "engine/store.py",
         "engine/migrate.py",
+        "engine/migrations/schema_2.py",
         "engine/views.py",
         "engine/ingest.py",
         "engine/records.py",

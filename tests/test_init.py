@@ -222,3 +222,17 @@ def test_rows_that_no_task_could_read_are_refused(columns: dict[str, list[Any]])
 def test_any_text_can_be_written_as_toml() -> None:
     value = {"a b": ['"', "\\", "\n\t\x7f\x01", "é\u2028", 0.5, True, {"k": 1}]}
     assert tomllib.loads(f"x = {toml(value)}")["x"] == value
+
+
+def test_a_header_writes_nothing_into_the_spec_but_a_comment(folder: Path) -> None:
+    hostile = "x\n[cluster.evil]\nsetup = ['touch evil']\n#"
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["text", "mood", hostile])
+        writer.writeheader()
+        for n in range(60):
+            mood = MOODS[n % 2]
+            writer.writerow({"text": f"a warm stone {n}", "mood": mood, hostile: ""})
+    assert main(["init", "new.toml", "--task", "mood=rows.csv"]) == 0
+    text = (folder / "new.toml").read_text(encoding="utf-8")
+    assert "cluster.evil" in text
+    assert "cluster" not in tomllib.loads(text)

@@ -181,12 +181,12 @@ def test_what_refers_to_itself_is_gone_before_another_is_loaded(world: Path) -> 
     cpu = torch.device("cpu")
     gc.disable()
     try:
-        own = _load.__wrapped__(False, None, world / "models/llama", "float32", None, cpu)
+        own = _load.__wrapped__(False, None, False, world / "models/llama", "float32", None, cpu)
         own.cycle = own
         left = weakref.ref(own)
         del own
         assert left() is not None
-        _load.__wrapped__(False, None, world / "models/mistral", "float32", None, cpu)
+        _load.__wrapped__(False, None, False, world / "models/mistral", "float32", None, cpu)
         assert left() is None
     finally:
         gc.enable()

@@ -152,6 +152,13 @@ def training_work(job: Job, arm: ArmDeclaration, facts: Facts) -> Work:
     return work
 
 
+def copied_bytes(job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts) -> int:
+    """What fits side by side keep in the host's memory while it is stored: weights, two moments."""
+    if job.kind != "fit" or not arms[job.step].epochs:
+        return 0
+    return 12 * _weights(job, arms[job.step], facts) * facts.together.get(job.alike, 1)
+
+
 def _weights(job: Job, arm: ArmDeclaration, facts: Facts) -> int:
     """How many parameters are trained."""
     parsed = arm.settings.model_validate(job.settings["arm_settings"])

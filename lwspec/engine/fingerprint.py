@@ -43,7 +43,7 @@ class Fingerprints:
                 whole = isinstance(kept, dict) and KEY in kept and is_intact(kept)
                 known = {key: kept[key] for key in kept if key != KEY} if whole else {}
                 self._known = _KNOWN.validate_python(known)
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 self._known = {}  # what is damaged is made anew
 
     def of(self, path: Path) -> Fingerprint:

@@ -25,6 +25,7 @@ from lwspec.errors import RunFolderError
 
 _JOBS = 200
 """How many jobs are recorded in one transaction."""
+_NEW_POINT = "INSERT OR IGNORE INTO points (job, name, step, attempt, value) VALUES (?, ?, ?, ?, ?)"
 _WAIT_S = 600.0
 """For another process that records, until this one gives up."""
 
@@ -42,11 +43,12 @@ def ingest(
 ) -> list[Problem]:
     """Record what is new below `runs`: for sure of the jobs `asked` for, with `rescan` of all.
 
-    One process records at a time, a few jobs in a transaction, each job wholly or not at all; where
-    nothing is new nothing is written. A job with an unreadable record is left as it was and named
-    in what is returned.
+    One process records at a time, a few jobs in a transaction, each job wholly or not at all. A job
+    with an unreadable record is left as it was and named in what is returned. Raises RunFolderError
+    where there is no such folder and the database holds jobs.
     """
     problems: list[Problem] = []
+    rescan = rescan or _rescan_due(store)
     if _new(runs, store, asked, rescan) == _NOTHING:
         return problems
     with only_one(runs.path, RECORDING, _WAIT_S):
@@ -61,7 +63,17 @@ def ingest(
         for plan, stamp in new.plans.items():
             with store.write() as connection:
                 _plan(connection, plan, stamp, problems)
+        if rescan:
+            with store.write() as connection:
+                connection.execute(delete(db.about).where(db.about.c.key == db.RESCAN))
     return problems
+
+
+def _rescan_due(store: Store) -> bool:
+    """Whether a migration added columns that no look at all jobs has filled since."""
+    with store.read() as connection:
+        due = select(db.about.c.value).where(db.about.c.key == db.RESCAN)
+        return connection.scalar(due) is not None
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,12 @@ def _new(runs: Runs, store: Store, asked: Collection[str], rescan: bool) -> _New
         )
     files = {path: str(changed_ns(path)) for path in runs.path.glob("plans/*.submitted.json")}
     plans = {path: at for path, at in files.items() if rescan or known.get(_key(path)) != at}
+    if (seen.settled or seen.open) and not runs.path.exists():
+        raise RunFolderError(
+            "there are no run folders here, and the database holds jobs",
+            where=str(runs.path),
+            remedy="name theirs with --runs, or another database with --db",
+        )
     if rescan:
         seen = Seen({}, dict.fromkeys((*seen.settled, *seen.open), (0, None)))
     return _New(changes(runs, seen, None if plans else asked), plans)
@@ -217,10 +235,7 @@ def _insert_points(
         for name, value in event["values"].items()
     ]
     if points:
-        columns = "job, name, step, attempt, value"
-        connection.exec_driver_sql(
-            f"INSERT OR IGNORE INTO points ({columns}) VALUES (?, ?, ?, ?, ?)", points
-        )
+        connection.exec_driver_sql(_NEW_POINT, points)
 
 
 def _output(connection: Connection, job_id: str, output: str, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.cost import ASSUMED, Facts, Machine, work_of
+from lwspec.engine.cost import ASSUMED, Facts, Machine, copied_bytes, work_of
 from lwspec.engine.expand import Expansion
 from lwspec.engine.job import Job, canonical
 from lwspec.engine.loaded import LoadedSpec
@@ -205,8 +205,11 @@ def make_plan(
         tuple(packs(in_order(jobs, set(to_run)), loaded.spec.resources.side_by_side)),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
         host_gb(
-            (located.shapes.get(name, UNKNOWN), model.dtype)
-            for name, model in loaded.spec.models.items()
+            [
+                (located.shapes.get(name, UNKNOWN), model.dtype)
+                for name, model in loaded.spec.models.items()
+            ],
+            max((copied_bytes(jobs[job], arms, facts) for job in to_run), default=0),
         ),
         to_run,
         records.outgrown_s,

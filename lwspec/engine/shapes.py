@@ -54,13 +54,14 @@ UNKNOWN = Shape(4096, 32, 8e9)
 """Assumed where neither config nor table tells: the size that this field uses most."""
 
 
-def host_gb(sizes: Iterable[tuple[Shape, str]]) -> float:
+def host_gb(sizes: Iterable[tuple[Shape, str]], copied_bytes: int) -> float:
     """Host memory in GB for a process that loads the two largest of some models, by their dtypes.
 
-    Their weights and a quarter, for what stands beside them, and 2 GB for the libraries.
+    Their weights and a quarter, for what stands beside them, what is copied to be stored, and 2 GB
+    for the libraries.
     """
     weights = sorted(shape.parameters * BYTES[dtype] for shape, dtype in sizes)
-    return 2.0 + 1.25 * sum(weights[-2:]) / 2**30
+    return 2.0 + (1.25 * sum(weights[-2:]) + copied_bytes) / 2**30
 
 
 def shape_of(model: Mapping[str, Any], path: str) -> Shape | None:

@@ -43,6 +43,8 @@ SCHEMA_VERSION = 2
 """Raised with any change to tables or views, and with lwspec's own version; `migrations/` says how
 a database gets there from the one before."""
 LOCK_WAIT_S = 60
+RESCAN = "rescan"
+"""The key in `about` while columns that a migration added are still to be filled."""
 
 metadata = MetaData()
 
@@ -159,7 +161,9 @@ class Store:
         self._engine = _engine(path)
         self.backup: Path | None = None
         """What it was, where it was migrated just now."""
-        self._set_journal("delete" if shared else "wal")
+        made = path.exists() and path.stat().st_size > 0
+        if shared or not made:  # what was made for machines to share stays so
+            self._set_journal("delete" if shared else "wal")
         with self.read() as connection:
             current = self._schema(connection) == SCHEMA_VERSION
         if not current:
@@ -216,14 +220,9 @@ class Store:
             [
                 {"key": "schema_version", "value": str(SCHEMA_VERSION)},
                 {"key": "written_by", "value": f"lwspec {__version__}"},
+                *([{"key": RESCAN, "value": "due"}] if version else ()),
             ],
         )
-
-    @property
-    def journal(self) -> str:
-        """SQLite's journal mode."""
-        with self.read() as connection:
-            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

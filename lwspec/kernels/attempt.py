@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -19,7 +18,7 @@ CHECKPOINT_EVERY_S = 120.0
 CHEAP_S = 1.0
 """A checkpoint that is written faster is worth it after every epoch."""
 TIMES_ITS_COST = 20
-"""The least time between dear checkpoints, so that they take a twentieth of all at most."""
+"""The least time between dear checkpoints, so that work stands still for a twentieth at most."""
 
 
 class Stopped(Exception):
@@ -166,13 +165,10 @@ class Attempt:
             least_s = max(CHECKPOINT_EVERY_S, dear_s)
         return time.monotonic() - self._last_checkpoint >= least_s
 
-    @contextmanager
-    def checkpoint(self) -> Iterator[None]:
-        """Within, a checkpoint is written: how long that takes says when the next is due."""
-        began = time.monotonic()
-        yield
+    def checkpoint_written(self, took_s: float) -> None:
+        """A checkpoint was written, for which the work stood still so long."""
         self._last_checkpoint = time.monotonic()
-        self._checkpoint_took_s = self._last_checkpoint - began
+        self._checkpoint_took_s = took_s
 
     def take(
         self,

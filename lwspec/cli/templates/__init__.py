@@ -9,6 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lwspec.cli.terminal import printable
+
 
 def render(template: str, **values: Any) -> str:
     """A template filled in."""
@@ -19,7 +21,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"toml": toml, "key": key}
+    environment.filters |= {"toml": toml, "key": key, "comment": comment}
     return environment.get_template(template).render(values)
 
 
@@ -33,6 +35,11 @@ def toml(value: Any) -> str:
     if isinstance(value, str):  # TOML takes JSON's escapes, and wants one more
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(value)
+
+
+def comment(text: str) -> str:
+    """A text that ends with its line, whatever a file's header or name holds."""
+    return printable(" ".join(text.split()))
 
 
 def key(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -15,6 +16,8 @@ class Behind:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
+        self.waited_s = 0.0
+        """How long others stood still for it so far."""
 
     def then(self, work: Callable[[], object]) -> None:
         """Have it done after all that was handed over before."""
@@ -30,8 +33,12 @@ class Behind:
     def wait(self) -> None:
         """Until all is done. Raises what the first failure raised."""
         last, self._last = self._last, None
-        if last is not None:
-            last.result()
+        began = time.monotonic()
+        try:
+            if last is not None:
+                last.result()
+        finally:
+            self.waited_s += time.monotonic() - began
 
     def __enter__(self) -> Behind:
         return self

@@ -2,14 +2,15 @@
 
 After each epoch it stores the weights, validates and offers the epoch as an output; from then on
 nothing can take it back. Checkpoints hold everything that the next step depends on, so a fit that
-was killed at any point ends with the same weights as one that was not; they are written as often as
-a twentieth of the time allows, and after the last epoch. The receiver's pass is
-asked for, so that fits side by side can share it.
+was killed at any point ends with the same weights as one that was not; they are written after the
+last epoch, and as often as the work may stand still for them, a twentieth of the time. The
+receiver's pass is asked for, so that fits side by side can share it.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -164,10 +165,12 @@ class Trainer:
 
         `weights` is a file that will hold the module's by then.
         """
-        with self.attempt.checkpoint():
-            progress.rows_at_once = self.rows_at_once
-            module = weights or copied(self.module.state_dict())
-            moments = copied(optimizer_tensors(self.learner.optimizer))
+        began = time.monotonic()
+        progress.rows_at_once = self.rows_at_once
+        module = weights or copied(self.module.state_dict())
+        moments = copied(optimizer_tensors(self.learner.optimizer))
+        self.attempt.checkpoint_written(time.monotonic() - began + behind.waited_s)
+        behind.waited_s = 0.0
         behind.then(partial(self._store_checkpoint, module, moments, replace(progress)))
 
     def _store_checkpoint(
@@ -180,7 +183,7 @@ class Trainer:
         """Store weights and checkpoint, validate, and offer the epoch, unless it was taken."""
         output = f"epoch-{progress.epoch:03d}"
         weights = self.attempt.path / "weights" / f"{output}.safetensors"
-        behind.wait()  # so that one copy at a time is in memory
+        behind.wait()  # so that one copy of a fit's is in memory
         owed = output in self.attempt.owed()
         if owed:
             behind.then(partial(save_weights, weights, copied(self.module.state_dict())))
