@@ -46,11 +46,11 @@ def job_of(project: Project, kind: str, label: str) -> Path:
 
 
 def another_number(key: str) -> Callable[[Path], None]:
-    """Change the last digit of a number, as somebody would in an editor."""
+    """Change the first digit of a number, as somebody would in an editor."""
 
     def edit(path: Path) -> None:
         text = path.read_text()
-        found = list(re.finditer(rf'"{key}": -?[0-9.e-]*([0-9])(?=[,\s}}])', text))[-1]
+        found = list(re.finditer(rf'"{key}": -?([0-9])', text))[-1]
         digit = "1" if found[1] == "2" else "2"
         path.write_text(text[: found.start(1)] + digit + text[found.end(1) :])
 

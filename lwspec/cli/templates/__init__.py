@@ -37,9 +37,9 @@ def toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def comment(text: str) -> str:
+def comment(text: object) -> str:
     """A text that ends with its line, whatever a file's header or name holds."""
-    return printable(" ".join(text.split()))
+    return printable(" ".join(str(text).split()))
 
 
 def key(name: str) -> str:
