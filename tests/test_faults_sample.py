@@ -15,7 +15,12 @@ from torch import nn
 
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.errors import CheckpointError
-from lwspec.kernels.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from lwspec.kernels.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    optimizer_tensors,
+    save_checkpoint,
+)
 
 DAY_S = 86400.0
 
@@ -90,7 +95,8 @@ def test_a_job_that_fails_is_not_tried_for_ever_where_the_clock_is_set_back() ->
 def test_a_checkpoint_whose_state_has_changed_is_not_resumed_from(tmp_path: Path) -> None:
     module = nn.Linear(2, 2)
     optimizer = torch.optim.Adam(module.parameters())
-    place = save_checkpoint(tmp_path, module, optimizer, Progress(step=3))
+    moments = optimizer_tensors(optimizer)
+    place = save_checkpoint(tmp_path, module.state_dict(), moments, Progress(step=3))
     assert load_checkpoint(place, module, optimizer) == Progress(step=3)
     state = place / "state.json"
     state.write_text(state.read_text().replace('"step": 3', '"step": 7'))

@@ -291,7 +291,12 @@ def test_tensors_that_are_not_what_was_written(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     from lwspec.kernels.data.stored import Pooled, StoredBlock
-    from lwspec.kernels.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+    from lwspec.kernels.training.checkpoint import (
+        Progress,
+        load_checkpoint,
+        optimizer_tensors,
+        save_checkpoint,
+    )
 
     path = tmp_path / "block.safetensors"
     for raw in (b"", b"\xff" * 20, (2).to_bytes(8, "little") + b"{}"):
@@ -305,7 +310,8 @@ def test_tensors_that_are_not_what_was_written(tmp_path: Path) -> None:
 
     module, other = torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(module.parameters())
-    place = save_checkpoint(tmp_path, module, optimizer, Progress(1, 2, 3, 0.5))
+    moments = optimizer_tensors(optimizer)
+    place = save_checkpoint(tmp_path, module.state_dict(), moments, Progress(1, 2, 3, 0.5))
     before = other.weight.clone()
     with pytest.raises(CheckpointError, match="not this arm's"):
         load_checkpoint(place, other, torch.optim.AdamW(other.parameters()))

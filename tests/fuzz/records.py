@@ -11,19 +11,23 @@ from tests.fuzz.specs import Case, write
 
 def events(world: Path, folder: Path) -> Case:
     """Lines of events.jsonl, as the ingester reads them."""
-    from lwspec.engine.ingest import _points
+    from lwspec.engine.ingest import _insert_points
     from lwspec.engine.runfolder import AttemptFolder
+    from lwspec.engine.store import Store
 
     (path,) = (world / "runs").glob("prepare-*/attempt-1/events.jsonl")
     seeds, attempt = [tokens(path.read_text())], AttemptFolder(folder / "attempt-1")
     attempt.path.mkdir()
+    store = Store(folder / "points.db", shared=True)
 
     def case(choices: Choices) -> None:
         write(attempt.path / "events.jsonl", choices.text(seeds))
         found, read = attempt.events()
         attempt.events(min(read, choices.number(200)))
         attempt.device_s()
-        _points("job", 1, found)
+        with store.write() as connection:
+            _insert_points(connection, "job", 1, found)
+            connection.exec_driver_sql("DELETE FROM points")
 
     return case
 
