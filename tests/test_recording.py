@@ -163,10 +163,12 @@ def journal(path: Path) -> str:
 
 def test_a_database_that_other_machines_may_see_has_no_wal(tmp_path: Path) -> None:
     here, there = tmp_path / "here.db", tmp_path / "there.db"
-    with Store(here, shared=False).read():  # a process has it open
-        assert journal(here) == "wal"
-        Store(here, shared=True)
-        assert journal(here) == "wal"  # it cannot be changed under that one
+    first = Store(here, shared=False)
+    assert journal(here) == "wal"
+    second = Store(here, shared=True)
+    assert journal(here) == "wal"  # since the first has it open
+    for store in (first, second):
+        store._engine.dispose()  # as where their processes end
     with contextlib.closing(sqlite3.connect(there)) as connection:
         connection.execute("PRAGMA journal_mode = wal")  # as before it was moved
     for path in (there, here):

@@ -27,6 +27,7 @@ from lwspec.cli.screen import changes, duration, screen, share_out
 from lwspec.cli.session import Session, open_session
 from lwspec.cli.view import Failure, Progress, View, look, useful_line
 from lwspec.engine.lock import STARTING, held, only_one
+from lwspec.engine.runfolder import write_record
 from lwspec.engine.states import State
 from lwspec.engine.submit import LOCAL, write_jobs
 
