@@ -54,11 +54,13 @@ def test_damaged_records_are_named_or_change_nothing() -> None:
     outcomes = [finished.damaged(number) for number in range(4)]
     finished.project.remove()
     assert not schedule.problems(outcomes)
+    assert all(sum(outcome.struck.values()) == 1 for outcome in outcomes)
 
 
 def test_an_array_that_was_sent_and_not_recorded_is_not_sent_again() -> None:
     outcome = on_slurm.submission_step(106)
     assert not outcome.problems, schedule.problems([outcome])
+    assert outcome.struck["kill -9 of the command line at a step"] == 1
 
 
 def test_a_job_whose_log_cannot_be_opened_says_so_in_a_line() -> None:

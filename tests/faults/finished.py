@@ -30,6 +30,11 @@ RECORDS = {
     "job.json": "*-*/job.json",
     "plan": "plans/small.s*.json",
 }
+CUT_ONLY = ("started.json", "events.jsonl", "job.json", "plan")
+"""These hold no checksum: a turned bit that leaves a record readable is found later or not at all.
+
+The report holds the first two against their hashes, and a job refuses changed settings.
+"""
 
 
 class Finished:
@@ -73,7 +78,7 @@ class Finished:
         kind = list(RECORDS)[number % len(RECORDS)]
         path = source.choice(sorted(project.runs.glob(RECORDS[kind])))
         whole = path.read_bytes()
-        done = damage(path, source)
+        done = damage(path, source, cut=kind in CUT_ONLY)
         project.struck.append({"do": done, "at": kind})
         printed = project.run("status", "small.toml", "--rescan").printed
         named = str(path.relative_to(project.folder)) in printed.replace("\n", "")

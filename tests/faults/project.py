@@ -137,10 +137,10 @@ class Project:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def damage(path: Path, source: random.Random) -> str:
-    """Cut a file short or turn one of its bits; what was done."""
+def damage(path: Path, source: random.Random, cut: bool = False) -> str:
+    """Cut a file short or, unless only that is wanted, turn one of its bits; what was done."""
     raw = bytearray(path.read_bytes())
-    if source.random() < 0.4:
+    if source.random() < 0.4 or cut:
         raw = raw[: source.randrange(len(raw))]
         done = "truncated"
     else:
