@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from threading import Event
 from typing import Any
 
@@ -23,9 +24,15 @@ def full(*_: object) -> Any:
 def test_what_is_handed_over_is_done_behind_and_in_order() -> None:
     done: list[int] = []
     begin = Event()
+
+    def slowly() -> None:
+        begin.wait()
+        time.sleep(0.05)
+        done.append(0)
+
     with Behind() as behind:
-        behind.then(begin.wait)
-        for number in range(20):
+        behind.then(slowly)
+        for number in range(1, 20):
             behind.then(lambda number=number: done.append(number))
         assert not done  # whoever handed it over has gone on
         begin.set()
