@@ -26,7 +26,7 @@ def test_what_is_handed_over_is_done_behind_and_in_order() -> None:
     begin = Event()
 
     def slowly() -> None:
-        begin.wait()
+        begin.wait(5)
         time.sleep(0.05)
         done.append(0)
 
