@@ -62,7 +62,7 @@ test-faults: setup
 test-gpu: setup
 	$(BIN)/pytest -m gpu -n 0
 
-# Every arm twice, to the same bytes: some minutes.
+# Every arm but llmlingua, which needs a download, twice, to the same bytes: some minutes.
 test-determinism: setup
 	$(BIN)/pytest -m every_arm -n 0
 

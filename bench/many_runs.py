@@ -157,7 +157,8 @@ def measure(folder: Path, written: Written) -> list[str]:
     same = median([status(folder, spec) for _ in range(LOOKS)])
     bare = median([status(folder, spec, "bare.db", "bare") for _ in range(LOOKS)])
     plan = folder / "runs" / "plans" / "other.submitted.json"
-    write_json(plan, {"spec": "other", "cells": []})
+    empty = {"spec_path": "other.toml", "digest": "0", "jobs": {}, "cells": []}
+    write_json(plan, {"spec": "other", **empty})
     submitted = status(folder, spec)
     size = (folder / "results.db").stat().st_size
     rate = written.events / first.wall_s

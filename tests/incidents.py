@@ -18,6 +18,7 @@ from pyarrow import parquet
 from lwspec.cli import main
 from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
+from lwspec.engine.checksum import KEY, with_checksum
 from lwspec.engine.expand import Expansion
 from lwspec.engine.pack import in_order
 from lwspec.engine.runfolder import JobFolder
@@ -100,8 +101,9 @@ def record(path: Path) -> dict[str, Any]:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Change keys of a JSON file by hand."""
-    path.write_text(json.dumps({**record(path), **changes}))
+    """Change keys of a JSON file, and its checksum with them where it has one."""
+    changed = {**record(path), **changes}
+    path.write_text(json.dumps(with_checksum(changed) if KEY in changed else changed))
 
 
 def jobs(project: Project, kind: str) -> dict[str, Path]:

@@ -15,7 +15,12 @@ from torch import nn
 
 from lwspec.engine.fingerprint import Fingerprints
 from lwspec.errors import CheckpointError
-from lwspec.kernels.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from lwspec.kernels.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    optimizer_tensors,
+    save_checkpoint,
+)
 
 DAY_S = 86400.0
 
@@ -49,11 +54,13 @@ def test_damaged_records_are_named_or_change_nothing() -> None:
     outcomes = [finished.damaged(number) for number in range(4)]
     finished.project.remove()
     assert not schedule.problems(outcomes)
+    assert all(sum(outcome.struck.values()) == 1 for outcome in outcomes)
 
 
 def test_an_array_that_was_sent_and_not_recorded_is_not_sent_again() -> None:
     outcome = on_slurm.submission_step(106)
     assert not outcome.problems, schedule.problems([outcome])
+    assert outcome.struck["kill -9 of the command line at a step"] == 1
 
 
 def test_a_job_whose_log_cannot_be_opened_says_so_in_a_line() -> None:
@@ -90,7 +97,8 @@ def test_a_job_that_fails_is_not_tried_for_ever_where_the_clock_is_set_back() ->
 def test_a_checkpoint_whose_state_has_changed_is_not_resumed_from(tmp_path: Path) -> None:
     module = nn.Linear(2, 2)
     optimizer = torch.optim.Adam(module.parameters())
-    place = save_checkpoint(tmp_path, module, optimizer, Progress(step=3))
+    moments = optimizer_tensors(optimizer)
+    place = save_checkpoint(tmp_path, module.state_dict(), moments, Progress(step=3))
     assert load_checkpoint(place, module, optimizer) == Progress(step=3)
     state = place / "state.json"
     state.write_text(state.read_text().replace('"step": 3', '"step": 7'))

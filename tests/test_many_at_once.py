@@ -139,7 +139,7 @@ def test_64_processes_that_record_the_same_runs_at_once_make_one_database(
     for number in range(12):
         job = Job(f"fit-{number}", "fit", "bridge", {}, {}, ("epoch-001",), str(number), {})
         folder = runs.folder(job.id)
-        write_json(folder.path / "job.json", job.to_json())
+        write_json(folder.path / "job.json", {**job.to_json(), "allowance_s": 60.0})
         attempt = folder.begin_attempt()
         for step in range(20):
             attempt.append_event("metric", step=step, values={"train_loss": step / 7})

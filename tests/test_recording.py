@@ -19,6 +19,7 @@ from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json
 from lwspec.engine.store import Store
 
 LONG_AGO = time.time() - 3600
+OTHER = {"spec": "other", "spec_path": "other.toml", "digest": "0", "jobs": {}, "cells": []}
 ENDED = {"outcome": "finished", "ended_at": 1.0, "wall_s": 1.0, "device_s": 1.0}
 
 
@@ -38,7 +39,8 @@ def job(name: str, outputs: tuple[str, ...] = ("result",)) -> Job:
 
 def begun(runs: Runs, its: Job) -> AttemptFolder:
     """A job with an attempt that goes on."""
-    write_json(runs.folder(its.id).path / "job.json", its.to_json())
+    granted = {**its.to_json(), "allowance_s": 60.0}
+    write_json(runs.folder(its.id).path / "job.json", granted)
     attempt = runs.folder(its.id).begin_attempt()
     attempt.append_event("progress", done=1, total=2, what="x", device_s=0.5)
     return attempt
@@ -105,10 +107,10 @@ def test_a_finished_job_is_looked_at_again_where_it_is_asked_for_or_a_plan_was_s
         finish(runs.folder(job(name).id), begun(runs, job(name)))
     ingest(runs, store)
     for name in ("one", "two"):  # both now owe another output
-        longer = job(name, ("result", "more")).to_json()
+        longer = {**job(name, ("result", "more")).to_json(), "allowance_s": 60.0}
         write_json(runs.folder(job(name).id).path / "job.json", longer)
     assert looked_at(runs, store, monkeypatch, "fit-one") == {"fit-one"}
-    write_json(runs.path / "plans" / "other.submitted.json", {"spec": "other", "cells": []})
+    write_json(runs.path / "plans" / "other.submitted.json", OTHER)
     assert "fit-two" in looked_at(runs, store, monkeypatch)
 
 
@@ -152,14 +154,26 @@ def test_what_an_attempt_last_told_is_found_from_the_end(
     assert attempt.device_s() == 0.75
 
 
+def journal(path: Path) -> str:
+    """SQLite's journal mode, as the file remembers it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return str(mode)
+
+
 def test_a_database_that_other_machines_may_see_has_no_wal(tmp_path: Path) -> None:
     here, there = tmp_path / "here.db", tmp_path / "there.db"
     first = Store(here, shared=False)
-    assert first.journal == "wal"
+    assert journal(here) == "wal"
+    second = Store(here, shared=True)
+    assert journal(here) == "wal"  # since the first has it open
+    for store in (first, second):
+        store._engine.dispose()  # as where their processes end
     with contextlib.closing(sqlite3.connect(there)) as connection:
         connection.execute("PRAGMA journal_mode = wal")  # as before it was moved
-    assert Store(here, shared=True).journal == first.journal == "wal"  # since another has it open
-    assert Store(here, shared=True).journal == first.journal == "wal"  # since another has it open
+    for path in (there, here):
+        Store(path, shared=True)
+        assert journal(path) == "delete"
 
 
 @pytest.mark.parametrize(

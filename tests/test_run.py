@@ -15,7 +15,7 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, Project
 from pyarrow import parquet
 
-from lwspec.engine.runfolder import read_json, write_json
+from lwspec.engine.runfolder import read_json, write_json, write_record
 
 
 def results(project: Project) -> dict[str, bytes]:
@@ -234,7 +234,7 @@ def test_a_budget_spent_while_jobs_run_stops_them_at_a_checkpoint(
     for path in project.runs.glob("*/attempt-1/exit.json"):
         record = read_json(path)
         if "fit" in str(path):
-            write_json(path, {**record, "device_s": 1e-6})
+            write_record(path, {**record, "device_s": 1e-6})
     project.change("gpu_hours = 20.0", f"gpu_hours = {plan['spent_hours'] + 15 / 3600}")
     project.run("status", "small.toml", "--rescan", status=None)
     done = project.run("submit", "small.toml", "--yes", status=3)

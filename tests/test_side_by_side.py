@@ -193,10 +193,10 @@ def test_a_fit_that_fails_is_lost_alone_and_each_pays_its_share(
 ) -> None:
     finish = Trainer._finish_epoch
 
-    def failing(self: Trainer, progress: Any) -> None:
+    def failing(self: Trainer, progress: Any, behind: Any) -> None:
         if self.seed == 2:
             raise ValueError("the second seed fails")
-        finish(self, progress)
+        finish(self, progress, behind)
 
     monkeypatch.setattr(Trainer, "_finish_epoch", failing)
     for folder in again:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,25 @@ def _check_rebuilt(project: Project, rows: Mapping[str, list[dict[str, Any]]]) -
     """A database made of the run folders alone says the same, row by row."""
     fresh = project.folder / "rebuilt.db"
     fresh.unlink(missing_ok=True)
-    ingest(Runs(project.runs), Store(fresh))
+    ingest(Runs(project.runs), Store(fresh, shared=False))
     rebuilt = tables(fresh)
-    for name, mine in rows.items():
+    for name in rows:
+        mine, rebuilt[name] = settled(rows[name]), settled(rebuilt[name])
         if mine != rebuilt[name]:
             other = [row for row in mine if row not in rebuilt[name]][:2]
             theirs = [row for row in rebuilt[name] if row not in mine][:2]
             project.problems.append(f"rebuilt {name} differs: live {other}, rebuilt {theirs}")
 
 
+def settled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without how a folder looked: that says when it was looked at, and is empty for young."""
+    looks = ("folder_mtime_ns", "below")
+    return [{key: row[key] for key in row if key not in looks} for row in rows]
+
+
 def tables(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Every table of a database, its rows in one order."""
-    with Store(path).read() as connection:
+    with Store(path, shared=False).read() as connection:
         return {
             table.name: sorted(
                 (dict(row._mapping) for row in connection.execute(select(table))),

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from tests.fuzz.mutation import Choices, tokens
+from tests.fuzz.records import agreeing
 from tests.fuzz.specs import Case, write
 
 
@@ -26,9 +27,10 @@ def _damaged(choices: Choices, raw: bytes) -> bytes:
 
 
 def checkpoint(world: Path, folder: Path) -> Case:
-    """A checkpoint with one of its files damaged; its hashes agree, or not."""
+    """A checkpoint with one of its files damaged; its hashes and checksum agree, or not."""
     import torch
 
+    from lwspec.engine.checksum import with_checksum
     from lwspec.engine.runfolder import sha256_of
     from lwspec.kernels.training.checkpoint import load_checkpoint
 
@@ -45,14 +47,14 @@ def checkpoint(world: Path, folder: Path) -> Case:
         which = choices.number(len(tensors))
         try:
             if which == 0:
-                write(state, choices.text(seeds))
+                write(state, agreeing(choices, choices.text(seeds)))
             else:
                 path = tensors[which - 1]
                 path.write_bytes(_damaged(choices, originals[path]))
                 if choices.number(4):
                     told = json.loads(originals[state])
                     told["files"][path.name] = sha256_of(path)
-                    state.write_text(json.dumps(told))
+                    state.write_text(json.dumps(with_checksum(told)))
             load_checkpoint(place, module, optimizer)
         finally:
             for path, raw in originals.items():

@@ -20,7 +20,7 @@ def make_world(folder: Path) -> None:
     from lwspec.engine.runfolder import Runs
     from lwspec.engine.slurm.submission import intend
     from lwspec.kernels.data.stored import write_pooled, write_states
-    from lwspec.kernels.training.checkpoint import Progress, save_checkpoint
+    from lwspec.kernels.training.checkpoint import Progress, optimizer_tensors, save_checkpoint
 
     make_pair(folder / "models")
     make_rows(folder / "data")
@@ -46,7 +46,8 @@ def make_world(folder: Path) -> None:
     optimizer = torch.optim.AdamW(module.parameters())
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    save_checkpoint(folder / "checkpoints", module, optimizer, Progress(2, 3, 20, 0.5))
+    weights, moments = module.state_dict(), optimizer_tensors(optimizer)
+    save_checkpoint(folder / "checkpoints", weights, moments, Progress(2, 3, 20, 0.5))
     write_states(folder / "stored" / "states.safetensors", [torch.ones(2, 4), torch.ones(1, 4)], 4)
     write_pooled(folder / "stored" / "pooled.safetensors", [torch.ones(3, 4)] * 2, 4)
     packs = [{"id": "pack-1", "jobs": [job.path.name]}]
