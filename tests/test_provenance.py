@@ -290,9 +290,13 @@ def test_every_table_says_which_code_cannot_be_had_again(copy_of_finished: Copy)
             f"1 run of no commit (lwspec {lwspec.__version__}), "
             "1 run with uncommitted changes that were not kept."
         ) in text
+    as_recorded(rows, git_sha="a" * 40, dirty=False)
+    (fit / "code.diff").write_text("+KEY = [removed: MY_KEY]")
+    as_recorded(fit)
+    for text in captions(project):
+        assert "1 run with uncommitted changes that secrets were taken out of." in text
     (fit / "code.diff").write_text("the changes")
     as_recorded(fit)
-    as_recorded(rows, git_sha="a" * 40, dirty=False)
     for text in captions(project):
         assert "cannot be had again" not in text
 

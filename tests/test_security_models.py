@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from lwspec.engine.job import Job
 from lwspec.errors import CheckpointError, ModelError
+from lwspec.kernels.models.origin import source
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.training.checkpoint import load_weights
 
@@ -154,3 +155,9 @@ def test_a_job_names_the_models_whose_code_may_run() -> None:
     states = Job("prepare-1", "prepare", "states", {"model": {"weights": "ab"}}, **common)
     assert fit.remote_code == {"sender": "0" * 40}
     assert states.remote_code == {}
+
+
+def test_an_adapter_of_another_model_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/other"}')
+    with pytest.raises(ModelError, match="adapter of another model"):
+        source(tmp_path, None, False)

@@ -18,7 +18,9 @@ _NAME = re.compile(
 _LEAST_LENGTH = 6
 """A shorter value stands in too many words to be looked for."""
 
-_REMOVED = "[removed]"
+REMOVED = "[removed"
+"""How what stands in a secret's place begins."""
+_REMOVED = f"{REMOVED}]"
 _FORMS = (
     (re.compile(r"(\w://)[^\s/'\"]+@"), rf"\1{_REMOVED}@"),
     (re.compile(r"(\bauthorization['\"]?\s*[:=]\s*['\"]?)(\w+\s+)?[^\s'\",]+", re.IGNORECASE),
@@ -44,7 +46,7 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
         if is_secret(name) and len(value) >= _LEAST_LENGTH
     }
     for value in sorted(held, key=len, reverse=True):
-        text = text.replace(value, f"[removed: {held[value]}]")
+        text = text.replace(value, f"{REMOVED}: {held[value]}]")
     for form, instead in _FORMS:
         text = form.sub(instead, text)
     return text

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from lwspec.engine import store as db
 from lwspec.engine.plan import Plan
+from lwspec.engine.redact import REMOVED
 from lwspec.engine.store import Store
 
 CODE_DIFF = "code.diff"
@@ -124,8 +125,13 @@ def _why_lost(row: Mapping[str, Any], runs: Path) -> str:
     if row["git_sha"] is None:
         version = evidence.get("packages", {}).get("lwspec", "of unknown version")
         return f"of no commit (lwspec {version})"
-    kept = (runs / row["job"] / f"attempt-{row['number']}" / CODE_DIFF).exists()
-    return "with uncommitted changes that were not kept" if row["dirty"] and not kept else ""
+    if not row["dirty"]:
+        return ""
+    diff = runs / row["job"] / f"attempt-{row['number']}" / CODE_DIFF
+    if not diff.exists():
+        return "with uncommitted changes that were not kept"
+    whole = REMOVED not in diff.read_text(encoding="utf-8")
+    return "" if whole else "with uncommitted changes that secrets were taken out of"
 
 
 def lost_behind(jobs: Iterable[str], plan: Plan, evidence: Evidence) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from lwspec.errors import ModelError
 
@@ -15,9 +16,15 @@ from lwspec.errors import ModelError
 def source(path: str | Path, revision: str | None, remote_code: bool) -> dict[str, Any]:
     """What every call that reads a model's files is given.
 
-    Raises ModelError where its code may run and is not its own: then neither the revision nor the
-    fingerprint of its folder would say what ran.
+    Raises ModelError where it is an adapter of another model, or its code may run and is not its
+    own: then neither the revision nor the fingerprint of its folder would say what was read.
     """
+    if find_adapter_config_file(str(path), revision=revision) is not None:
+        raise ModelError(
+            "it is an adapter of another model, which would be read beside it",
+            where=str(path),
+            remedy="merge it into that model, and name what was saved then",
+        )
     wanted: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": remote_code}
     if remote_code:
         wanted["code_revision"] = wanted["revision"]

@@ -1,4 +1,7 @@
-"""Templates that see nothing but their words, and neither run nor grow without end."""
+"""Templates that see nothing but their words, run no longer and print no more than is counted.
+
+A text that one doubles within itself can still fill the memory of who renders it.
+"""
 
 from __future__ import annotations
 
