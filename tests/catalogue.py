@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+from raised import places
+
 from lwspec.cli import main
 
 FOLDER = Path(__file__).parent / "errors"
@@ -56,8 +58,9 @@ class Example:
     """What is written over files, by patterns of their paths, before the command."""
     delete: tuple[str, ...] = ()
     """Patterns of what is deleted before the command."""
-    cluster: bool = False
-    """Whether the machine is one of a cluster, of `tests/errors/cluster`."""
+    cluster: str = ""
+    """The folder beside the examples with the programs of the cluster to which the machine belongs;
+    by default it belongs to none."""
     jobs: bool = False
     """Whether it starts jobs: its commands then have processes of their own."""
     lines: str = ""
@@ -164,7 +167,7 @@ def _machine(example: Example, folder: Path) -> Iterator[None]:
         git = shutil.which("git")
         assert git is not None
         (Path(place) / "git").symlink_to(git)
-        programs = [place, str(FOLDER / "cluster")] if example.cluster else [place]
+        programs = [place, str(FOLDER / example.cluster)] if example.cluster else [place]
         path = os.environ["PATH"] if example.jobs else os.pathsep.join(programs)
         with mock.patch.dict(os.environ, {**WORLD, "PATH": path, "HOME": str(folder)}):
             yield
@@ -180,13 +183,17 @@ def meet(example: Example, folder: Path, finished: Callable[[], Path]) -> tuple[
         example.harm(folder)
         status, said = run(example.command, jobs=example.jobs)
     told = said.replace(str(folder), "/project").replace("/project/.config", "~/.config")
+    told = re.sub(r"this machine has \d+", "this machine has N", told)
     told = re.sub(r"\b([a-z]+)-[0-9a-f]{8,}", r"\1-ID", told)
     lines = [line for line in told.splitlines() if re.search(example.lines, line)]
     return status, "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def record() -> None:
-    """Write what every example prints now; the exit status is the author's."""
+    """Write what every example prints now, and which messages none of them shows.
+
+    The exit status is the author's.
+    """
     from conftest import make_pair, make_rows
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -202,6 +209,9 @@ def record() -> None:
             old = path.read_text(encoding="utf-8")
             new = PRINTED.sub(lambda _, texts=texts: f"printed = '''\n{next(texts)}'''", old)
             path.write_text(new, encoding="utf-8")
+    printed = "".join(example.printed for group in groups() for example in group.examples)
+    lacking = [str(place) for place in places() if not place.said_in(printed)]
+    (FOLDER / "lacking.txt").write_text("\n".join(lacking) + "\n", encoding="utf-8")
 
 
 def _told(example: Example, finished: Callable[[], Path]) -> str:
