@@ -36,7 +36,7 @@ class Place:
     def said_in(self, text: str) -> bool:
         """Whether a text holds this message; what is a value alone cannot be told."""
         parts = [re.escape(part) for part in self.what.split("\n")[0].split(ANYTHING)]
-        if len(re.sub(r"\W", "", self.what.replace(ANYTHING, ""))) < 6:
+        if len(re.sub(r"\W", "", self.what.replace(ANYTHING, ""))) < 11:
             return False
         return re.search(".*".join(parts), text) is not None
 
