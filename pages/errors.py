@@ -19,10 +19,14 @@ def errors() -> str:
 
     def example(each: Example) -> str:
         files = [
-            f"{code(name)}:\n\n{block(text)}" for name, text in each.files.items() if len(text) < 400
+            f"{code(name)}:\n\n{block(text)}"
+            for name, text in each.files.items()
+            if len(text) < 400
         ]
         changes = [
-            block(f"- {old.strip()}\n+ {new.strip()}" if new.strip() else f"- {old.strip()}", "diff")
+            block(
+                f"- {old.strip()}\n+ {new.strip()}" if new.strip() else f"- {old.strip()}", "diff"
+            )
             for old, new in each.change
             if len(new) < 400
         ]

@@ -103,7 +103,12 @@ def _kind(value: Schema, where: Mapping[str, str]) -> str:
     if value.get("type") == "object":
         inner = value.get("additionalProperties")
         return f"by name: {_kind(inner, where)}" if isinstance(inner, Mapping) else "table"
-    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    words = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+    }
     return words.get(value.get("type", ""), "any value") + _bounds(value)
 
 

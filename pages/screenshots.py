@@ -1,11 +1,12 @@
 """Pictures of a real run for the documentation: `make screenshots`.
 
-A toy pair is trained in a scratch folder. Its plan and its watch screen are drawn by rich as SVG, and
-its page by Chromium.
+A toy pair is trained in a scratch folder. Its plan and its watch screen are drawn by rich as SVG,
+and its page by Chromium.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 LWSPEC = [sys.executable, "-m", "lwspec"]
 SPEC, DB, RUNS = Path("spec.toml"), Path("results.db"), Path("runs")
+TITLES = {"plan": "lwspec plan spec.toml", "watch": "lwspec status --watch"}
 WIDTHS = {"plan": 124, "watch": 88}
 SHOWN_FROM = 8
 """How many jobs are done when the watch screen is drawn."""
@@ -38,10 +40,9 @@ CHROMIUM = "--headless=new --no-sandbox --disable-gpu --hide-scrollbars --window
 
 def draw_terminal(name: str, shown: Text | Group) -> None:
     """Write what a terminal shows as SVG."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=WIDTHS[name], file=nowhere)
-        console.print(shown)
-    drawn = FONT.sub("", console.export_svg(title=f"lwspec {name}", unique_id=name))
+    console = Console(record=True, width=WIDTHS[name], file=io.StringIO())
+    console.print(shown)
+    drawn = FONT.sub("", console.export_svg(title=TITLES[name], unique_id=name))
     (IMAGES / f"{name}.svg").write_text(drawn, encoding="utf-8")
 
 

@@ -18,7 +18,9 @@ CLASSES = {
 } - {"LwspecError", "SpecErrors"}
 CHOSEN = "kind"
 """What the class is called where it is chosen among several."""
-VALIDATORS = re.compile(r"engine/(fields|spec|task|artefacts|retry|slurm/cluster)\.py|kernels/arms/")
+VALIDATORS = re.compile(
+    r"engine/(fields|spec|task|artefacts|retry|slurm/cluster)\.py|kernels/arms/"
+)
 """Where a ValueError is pydantic's way to say what is wrong with a value."""
 ANYTHING = "{}"
 
@@ -60,9 +62,12 @@ def _of(path: Path) -> Iterator[Place]:
             yield Place(file, _template(arguments[1]), "SpecError")
         elif isinstance(function, ast.Name) and function.id in {*CLASSES, CHOSEN} and arguments:
             yield Place(file, _template(arguments[0]), function.id)
-        elif isinstance(function, ast.Name) and function.id == "ValueError":
-            if VALIDATORS.search(file):
-                yield Place(file, _template(arguments[0]), "SpecError")
+        elif (
+            isinstance(function, ast.Name)
+            and function.id == "ValueError"
+            and VALIDATORS.search(file)
+        ):
+            yield Place(file, _template(arguments[0]), "SpecError")
 
 
 def _template(node: ast.expr) -> str:

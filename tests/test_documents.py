@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 
 
+@cache
 def page(name: str) -> str:
     """A page of the reference as mkdocs renders it."""
     return filled((REFERENCE / f"{name}.md").read_text(encoding="utf-8"))
