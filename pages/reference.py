@@ -37,9 +37,10 @@ def _command(name: str, verb: argparse.ArgumentParser) -> str:
 
 
 def _argument(action: argparse.Action) -> tuple[str, str]:
-    shown = ", ".join(action.option_strings) or (action.metavar or action.dest).upper()
+    value = str(action.metavar or action.dest.upper())
+    shown = ", ".join(action.option_strings) or value
     if action.option_strings and action.nargs != 0:
-        shown += f" {action.metavar or action.dest.upper()}"
+        shown += f" {value}"
     said = action.help or ""
     if action.choices:
         said = f"{', '.join(map(code, action.choices))}{'; ' if said else ''}{said}"

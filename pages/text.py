@@ -14,7 +14,7 @@ def code(text: str) -> str:
 
 def anchor(heading: str) -> str:
     """The name under which a heading can be linked to."""
-    return slugify(heading, "-")
+    return str(slugify(heading, "-"))
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:

@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent / "errors"
 COMMON = ("train.csv", "test.csv", "paper.tex")
 """What stands beside every example's spec, `spec.toml`."""
 WORLD = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-PRINTED = re.compile(r"^printed = '''\n.*?'''$", re.M | re.S)
+PRINTED = re.compile(r"^(printed = '''\n.*?''')$", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,11 @@ def record() -> None:
         for group in groups():
             said = [_told(example, lambda: done) for example in group.examples]
             path = FOLDER / f"{group.examples[0].group}.toml"
-            texts = iter(said)
+            texts = iter(f"printed = '''\n{text}'''" for text in said)
             old = path.read_text(encoding="utf-8")
-            new = PRINTED.sub(lambda _, texts=texts: f"printed = '''\n{next(texts)}'''", old)
+            new = "".join(
+                next(texts) if PRINTED.fullmatch(part) else part for part in PRINTED.split(old)
+            )
             path.write_text(new, encoding="utf-8")
     printed = "".join(example.printed for group in groups() for example in group.examples)
     lacking = [str(place) for place in places() if not place.said_in(printed)]
