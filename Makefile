@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu docs errors screenshots test-tutorial clean
 
 setup: .venv/ready
 
@@ -26,6 +26,19 @@ peers: setup
 # What editors complete and check specs with.
 schema: setup
 	$(BIN)/lwspec schema > specs/lwspec.schema.json
+
+# The site, in build/site, without a network: open build/site/index.html. Its reference is made of
+# what the code declares.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# What the examples of tests/errors print now; read the difference before it is committed.
+errors: setup
+	PYTHONPATH=. $(BIN)/python tests/catalogue.py
+
+# Pictures of a real toy run for the site: three minutes, with Chromium.
+screenshots: setup
+	$(BIN)/python -m pages.screenshots
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -65,6 +78,10 @@ test-gpu: setup
 # Every arm but llmlingua, which needs a download, twice, to the same bytes: some minutes.
 test-determinism: setup
 	$(BIN)/pytest -m every_arm -n 0
+
+# What the tutorial says, typed in its order: some minutes.
+test-tutorial: setup
+	$(BIN)/pytest -m tutorial -n 0
 
 # How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
 statistics: setup

@@ -77,7 +77,7 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
     elif name == "init":
         _init(verb)
     elif name in ("plan", "run"):
-        verb.add_argument("spec", type=Path)
+        verb.add_argument("spec", type=Path, help="a TOML file")
     else:
         verb.add_argument("spec", type=Path, nargs="?", help="default: the spec planned last")
     if name in ("submit", "run", "retry"):
@@ -104,13 +104,15 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
             help="the results as one page that needs no network",
         )
     if name == "run":
-        verb.add_argument("--paper", type=Path, default=Path("paper"), metavar="DIR")
+        verb.add_argument(
+            "--paper", type=Path, default=Path("paper"), metavar="DIR", help="default: paper"
+        )
     if name in ("report", "run"):
         verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")
     if name in ("report", "status"):
         verb.add_argument("--rescan", action="store_true", help="look at finished jobs again")
     if name in ("plan", "status", "why"):
-        verb.add_argument("--json", action="store_true")
+        verb.add_argument("--json", action="store_true", help="for programs")
     if name == "status":
         verb.add_argument("--watch", action="store_true", help="stay until nothing runs any more")
 

@@ -113,7 +113,7 @@ def _loader(paths: Sequence[Path]) -> str:
     loaders = {LOADERS[path.suffix] for path in paths}
     if len(loaders) > 1:
         raise UsageError(
-            f"train and test rows are of one kind of file, not {' and '.join(loaders)}"
+            f"train and test rows are of one kind of file, not {' and '.join(sorted(loaders))}"
         )
     return loaders.pop()
 

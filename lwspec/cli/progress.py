@@ -8,7 +8,14 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from lwspec.cli.pace import Pace, Paces
 from lwspec.cli.terminal import printable
@@ -30,7 +37,7 @@ def observer(runs: Runs) -> Iterator[Callable[[Tick], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),  # which also shows what has no known total yet
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:

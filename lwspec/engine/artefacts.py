@@ -31,6 +31,7 @@ class Compare(Frozen):
     """Which row of a table the others are tested against, and how."""
 
     to: str
+    """The row, as the table shows it."""
     test: Test = "auto"
     """Auto: over seeds and items; McNemar or a bootstrap over items where both arms run once."""
 
@@ -39,7 +40,9 @@ class Table(Frozen):
     """A table of the paper: a row for each arm and sweep point, a column for each task."""
 
     name: Name
+    """By which claims and the template ask for it."""
     experiments: Names
+    """Whose cells it shows."""
     metric: MetricNames = ("accuracy",)
     """One metric, or several, each with columns of its own."""
     arms: Names | None = None
@@ -56,6 +59,7 @@ class Table(Frozen):
     """Why its arms are compared although they were not trained, tested or tuned alike; printed
     below it with what differs (`lwspec.engine.fairness`)."""
     caption: str = ""
+    """What stands above what is said of every table by itself."""
     path: TablePath | None = None
     """Where the artefact is written, below the paper's folder; tables/<name>.tex by default."""
 
@@ -71,13 +75,16 @@ class Figure(Frozen):
     """A figure of the paper."""
 
     name: Name
+    """By which the template asks for it."""
     kind: Literal["learning_curves", "sweep", "latency", "bytes", "arms"]
     """Metrics after each epoch; one metric over a swept setting; time by component; one metric
     against the bytes of a message; arms beside each other on each task."""
     metric: str = "accuracy"
     """Of every kind but learning curves and latency."""
     experiments: Names
+    """Whose cells it shows."""
     caption: str = ""
+    """What it shows, in words."""
     path: FigurePath | None = None
     """Where the artefact is written, below the paper's folder; figures/<name>.pdf by default."""
 
@@ -100,19 +107,25 @@ class Claim(Frozen):
     """
 
     name: Name
+    """By which the template asks for it: CLAIM_NAME."""
     says: str
+    """What the paper says where the records support it; it may name {left}, {right} and {gap}."""
     otherwise: str
     """What the paper says where the records do not support it."""
     untested: str = ""
     """What it says where runs are missing, without numbers; by default that the claim was not
     tested."""
     left: str
+    """The entry that the sentence is about."""
     right: str | float
+    """The entry, or the number, that it is held against."""
     relation: Literal["above", "below", "within", "times"] = "above"
     """Left lies above or below right by more than `margin`, within `margin` of it, or is at least
     `factor` times it."""
     margin: Annotated[float, Field(ge=0)] = 0.0
+    """In the metric's unit."""
     factor: Annotated[float, Field(gt=0)] = 1.0
+    """Of relation = "times"."""
     words: Words = ()
     """Words that the paper may use only where the claim is supported."""
 
@@ -131,7 +144,9 @@ class Paper(Frozen):
     """The paper's LaTeX template, by path from the spec's folder."""
 
     template: str
+    """A LaTeX file, relative to the spec."""
     title: str
+    r"""What \VAR{title} stands for."""
     numbers: dict[str, str] = {}
     """Names of its own for entries of tables: LATENT_WIRE_SST2_ACC = "main:bridge/sst2"."""
     never: Words = ()

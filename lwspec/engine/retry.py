@@ -25,9 +25,11 @@ class Retries(Frozen):
     """From outside: a node that failed, `kill -9`, the host's memory, whether SLURM ends the
     process or Python is refused more."""
     network: Times = 2
+    """A server that a job could not reach."""
     out_of_memory: Times = 0
     """The GPU's; rows that do not fit at once were halved before."""
     disk: Times = 0
+    """No room, or a file system that failed."""
     code: Times = 0
     """An exception that nobody foresaw."""
 

@@ -36,6 +36,7 @@ class Budget(Frozen):
     """What the plan may cost over its life, retries included."""
 
     gpu_hours: Annotated[float, Field(gt=0)]
+    """The cap."""
     gpu: Literal["h100", "h200", "a100", "cpu"]
     """What an hour is counted in: one GPU of this kind, or one process of a CPU."""
     gpus: Positive = 1
@@ -46,7 +47,9 @@ class Resources(Frozen):
     """What one job gets. The threads are part of a job's identity: they can change its numbers."""
 
     gpus: Annotated[int, Field(ge=0)] = 1
+    """Of one job; 0 runs it on the CPU."""
     threads: Positive = 1
+    """Of one job, on the CPU."""
     side_by_side: Positive = 1
     """How many fits that differ in seed alone are trained in one process, at most: they share the
     frozen models and the receiver's passes, and each has weights and an optimiser of its own. Sums
@@ -74,7 +77,9 @@ class Model(Frozen):
     """A frozen causal language model: a hub id or local folder, or one of the built-in toys."""
 
     path: str | None = None
+    """A folder relative to the spec, with a config.json, or a hub id such as org/name."""
     toy: Literal["llama", "mistral"] | None = None
+    """A built-in model, trained when it is first used."""
     revision: Revision | None = None
     """Of a hub model; its main branch by default."""
     remote_code: bool = False
@@ -82,6 +87,7 @@ class Model(Frozen):
     as a commit's whole hash, and in either case the code must be the model's own: code that it
     borrows from another repository is refused."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """In which its weights are loaded."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -96,6 +102,7 @@ class AtMost(Frozen):
     """As many as there are, up to a number; the number used is recorded."""
 
     max: Rows
+    """The most."""
 
 
 class Train(Frozen):
@@ -104,12 +111,19 @@ class Train(Frozen):
     samples: Rows | AtMost | None = None
     """Rows of the train split: this many or an error, at most this many, or all."""
     epochs: Epochs = 6
+    """Passes over the rows."""
     batch_size: Positive = 16
+    """Rows a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Of AdamW, after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of AdamW."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """To which the norm of the gradients is cut."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Over which the rate grows from nothing."""
     schedule: Literal["constant", "cosine"] = "constant"
+    """What the rate does after the warm-up: stay, or fall to nothing along a cosine."""
     supervised_tokens: Positive | None = None
     """Only the first tokens of an answer are learnt, of this number; all by default."""
     first_token_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -117,6 +131,7 @@ class Train(Frozen):
     distillation: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the divergence from what the receiver says after reading the text itself."""
     distillation_temperature: Annotated[float, Field(gt=0)] = 2.0
+    """By which both sides' logits are divided."""
     checkpoint: Literal["last", "best"] = "last"
     """Which epoch is tested: the last, or the best on validation."""
 
@@ -127,6 +142,7 @@ class Evaluate(Frozen):
     rows: Rows | None = None
     """Fewer test items than there are, drawn by the task's sample_seed; said in the caption."""
     batch_size: Positive = 32
+    """Test items that are run at once."""
     precision: Literal["float32", "bfloat16", "int8", "int4"] = "bfloat16"
     """What a soft message is serialised as between sender and receiver; whole numbers with a scale
     in bfloat16 for each vector."""
@@ -141,9 +157,11 @@ class Latency(Frozen):
     """How an experiment's cells are timed, instead of tested."""
 
     batch_size: Positive = 1
+    """Test items that are timed as one batch."""
     new_tokens: Positive = 10
     """The receiver writes exactly this many tokens in every arm that has one."""
     repeats: Annotated[int, Field(ge=2)] = 30
+    """Batches that are timed."""
     warmup: Annotated[int, Field(ge=0)] = 5
     """Batches that are run first and not counted."""
     trained: bool = True
@@ -165,13 +183,21 @@ class Experiment(Frozen):
     """Cells to fill: arms x tasks x seeds x sweep points."""
 
     name: Name
+    """By which tables and figures ask for it."""
     arms: Names
+    """Ways for the receiver to get what the sender read."""
     tasks: Names
+    """On which its arms are tested."""
     seeds: Seeds
+    """Of initialisation and data order; an arm that no seed can change runs once."""
     sender: Name
+    """The model that reads the context."""
     receiver: Name
+    """The model that answers."""
     train: Train = Train()
+    """How its arms are trained."""
     evaluate: Evaluate = Evaluate()
+    """How its arms are tested."""
     train_on: TrainOn | None = None
     """Whose rows trained arms learn from: one fit over those of all these tasks, each up to
     `train.samples`, or for each task one over all others of `tasks`; by default the task's own.
@@ -179,6 +205,8 @@ class Experiment(Frozen):
     settings: dict[str, dict[str, Any]] = {}
     """Each arm's own table, by arm name; in TOML it stands directly in the experiment."""
     sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2)]] = {}
+    """Settings to try, each a quoted key with a list: {"bridge.latents" = [4, 8]}. Several keys
+    give every combination."""
     controls: Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(distinct)] = ()
     """Cells beside each arm's own, in which one thing is changed (`lwspec/engine/controls.py`).
     An arm of the regime "reference" hands nothing over and has its own cell alone."""
@@ -205,22 +233,35 @@ class Spec(Frozen):
     """One paper's experiments: models, tasks, arms, seeds, sweeps, budget, tables and figures."""
 
     schema_: Literal[1] = Field(alias="schema")
+    """The version of this format."""
     name: Name
+    """Of budget and history: specs of one name share both."""
     budget: Budget
+    """What all of it may cost."""
     resources: Resources = Resources()
+    """What one job gets."""
     retries: Retries = Retries()
+    """What is tried again by itself."""
     cluster: dict[Name, Cluster] = {}
     """SLURM clusters to submit to, by name; a user's own file may hold more."""
     arm_files: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(distinct)] = ()
     """Python files, relative to the spec, that each define an arm of one's own (docs/arms.md)."""
     models: dict[Name, Model]
+    """Language models, by the names that experiments use."""
     tasks: dict[Name, Task]
+    """Data sets with their prompts and answers, by the names that experiments use."""
     experiment: Annotated[tuple[Experiment, ...], Field(strict=False, min_length=1)]
+    """Blocks of cells to fill."""
     table: Annotated[tuple[Table, ...], Field(strict=False)] = ()
+    """Tables of the paper."""
     figure: Annotated[tuple[Figure, ...], Field(strict=False)] = ()
+    """Figures of the paper."""
     claim: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
+    """Sentences of the paper that the records must bear out."""
     statistics: Statistics = Statistics()
+    """What is assumed of the spread of scores before there are any."""
     paper: Paper | None = None
+    """The template that is filled."""
 
     @property
     def stem(self) -> str:

@@ -30,10 +30,15 @@ class Data(Frozen):
     """Where rows come from: the arguments of `datasets.load_dataset`, or a built-in toy task."""
 
     path: str | None = None
+    """A hub set, org/name, or the kind of files: json, csv or parquet."""
     toy: Literal["sentiment", "topic"] | None = None
+    """A built-in task."""
     name: str | None = None
+    """Which subset of a hub set."""
     revision: Revision | None = None
+    """Of a hub set: a branch, a tag or a commit."""
     data_files: dict[str, str] | None = None
+    """Split to file, relative to the spec."""
     adapter: Literal["squad", "hotpotqa", "arc", "gsm8k"] | None = None
     """Makes flat columns of a well-known set's nested rows: `lwspec/kernels/data/adapters.py`."""
 
@@ -57,7 +62,10 @@ class Split(Frozen):
     """Rows of one source split: all that no other split takes, or a stated number."""
 
     source: str = Field(alias="from")
+    """The data's split of which rows are taken."""
     rows: Rows | None = None
+    """How many, drawn at random by the task's sample_seed; left out, all that no other split
+    takes."""
 
 
 def _split_from_text(value: Any) -> Any:
@@ -72,8 +80,11 @@ class Splits(Frozen):
     """Train, validation and test: disjoint by construction, checked by content when read."""
 
     train: ShortSplit
+    """What is learnt from."""
     validation: ShortSplit
+    """By which the best epoch is chosen, and what learning curves show."""
     test: ShortSplit
+    """What is scored."""
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -108,12 +119,15 @@ class TaskBase(Frozen):
     """What every kind of task states: a data set, what the sender reads, what the receiver sees."""
 
     data: Data
+    """Where rows come from."""
     splits: Splits
+    """Which rows are learnt from, validated on and tested."""
     context: Template
     """Template over the columns of a row: what only the sender sees."""
     max_context_chars: Positive | None = None
     """A context is cut to its first characters, of this number, for every arm alike."""
     sender_prompt: Prompt
+    """What the sender reads, with {context} where the text belongs."""
     receiver_prompt: Prompt
     """For arms that hand over text."""
     query: Query
@@ -154,10 +168,13 @@ class Classification(TaskBase):
     """The answer is one of a few labels, each scored in full by its log-probability."""
 
     kind: Literal["classification"]
+    """"classification"."""
     label: str
     """The column that holds the label, as an index into `labels` or as one of them."""
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2), AfterValidator(distinct)]
+    """What may be answered, in the order of the data's indices."""
     answer: LabelAnswer = " {label}"
+    """How a label is written behind the prompt."""
 
     def answer_columns(self) -> tuple[str, ...]:
         """The label's column."""
@@ -168,6 +185,7 @@ class Generation(TaskBase):
     """The answer is free text, written greedily and compared with the row's target."""
 
     kind: Literal["generation"]
+    """"generation"."""
     target: Template
     """Template over the columns of a row: what should be written."""
     accepted: str | None = None
@@ -175,6 +193,7 @@ class Generation(TaskBase):
     answer_pattern: Annotated[str, AfterValidator(_has_one_group)] | None = None
     """A regular expression whose one group is the answer in a longer text, such as a number."""
     answer: TargetAnswer = " {target}"
+    """How a target is written behind the prompt."""
     max_new_tokens: Positive = 32
     """What is written, and what is learnt of a target, is cut to this many tokens."""
 

@@ -35,9 +35,13 @@ class Cluster(Frozen):
     """What an allocation asks SLURM for, beside the GPUs and threads that its jobs need."""
 
     partition: Line | None = None
+    """The cluster's default partition where left out."""
     account: Line | None = None
+    """That is charged."""
     qos: Line | None = None
+    """Whose limits hold."""
     constraint: Line | None = None
+    """Features that a node must have."""
     gpu: Line | None = None
     """The type of GPU, as the cluster's gres names it."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None

@@ -32,15 +32,20 @@ class Settings(Frozen):
     latents: Positive = 8
     """Soft tokens, M."""
     width: Positive = 512
+    """Of its blocks."""
     depth: Positive = 2
+    """How many blocks it has."""
     heads: Positive = 8
+    """Of its attention; they divide the width."""
     diversity: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the mean cosine between the messages of one batch, beside the answer's loss."""
     calibration: Literal["learned", "fixed", "example"] = "learned"
     """Each soft token leaves with a learned root mean square, with that of the receiver's
     embeddings, or each message as a whole with that of the receiver's embeddings."""
     layout: Layout = "query_message"
+    """Where the soft tokens stand beside the query."""
     bos: Bos = "first"
+    """Where the receiver's beginning-of-text token stands."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

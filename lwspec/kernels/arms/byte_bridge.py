@@ -26,8 +26,11 @@ class Settings(Frozen):
     latents: Positive = 8
     """Soft tokens, M."""
     width: Positive = 256
+    """Of its blocks."""
     depth: Positive = 6
+    """How many blocks it has."""
     heads: Positive = 8
+    """Of its attention; they divide the width."""
     max_bytes: Positive = 512
     """A text is cut to its first bytes, of this number."""
 

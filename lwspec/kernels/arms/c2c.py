@@ -36,7 +36,9 @@ class Settings(Frozen):
     anneal_steps: Positive
     """Steps in which the gates' temperature falls from 1 to 0.001: those of the whole fit."""
     width: Positive = 1024
+    """Of its hidden layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """In training."""
 
 
 def parameters(settings: Settings, shapes: Mapping[Role, Shape]) -> int:

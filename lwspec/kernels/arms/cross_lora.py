@@ -34,8 +34,11 @@ class Settings(lora.Settings):
     subspace: Positive = 320
     """The rank to which the models' weights are cut before their subspaces are matched."""
     epochs: Positive = 1
+    """Of the adapter's training on the sender."""
     batch_size: Positive = 16
+    """Of the adapter's training on the sender."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Of the adapter's training on the sender."""
 
 
 def passes(settings: Settings) -> int:

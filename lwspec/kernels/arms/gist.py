@@ -34,7 +34,9 @@ class Settings(lora.Settings):
     """What a spec may set in `gist = { ... }`."""
 
     rank: Positive = 64
+    """Of the adapter's matrices."""
     alpha: Positive = 32
+    """By which, over the rank, the adapter's part is scaled."""
     tokens: Positive = 8
     """Gist tokens, k."""
 

@@ -24,7 +24,9 @@ class Settings(lora.Settings):
     """What a spec may set in `gist_negative = { ... }`."""
 
     rank: Positive = 64
+    """Of the adapter's matrices."""
     alpha: Positive = 32
+    """By which, over the rank, the adapter's part is scaled."""
 
 
 def build(setup: Setup) -> nn.Module:

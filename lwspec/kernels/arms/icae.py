@@ -33,7 +33,9 @@ class Reading(lora.Settings):
     """The sender's adapters, its memory, and the autoencoding beside the answer."""
 
     rank: Positive = 64
+    """Of the adapter's matrices."""
     alpha: Positive = 32
+    """By which, over the rank, the adapter's part is scaled."""
     tokens: Positive = 8
     """Memory tokens, M."""
     autoencoding: Annotated[float, Field(ge=0)] = 1.0

@@ -35,6 +35,7 @@ class Settings(Frozen):
     tokens: Positive = 8
     """Soft tokens, K."""
     heads: Positive = 8
+    """Of its attention; they divide the sender's width."""
     separation: Annotated[float, Field(ge=0)] = 0.1
     """What it is worth, beside the answer's loss, that another row's message changes the answer."""
 

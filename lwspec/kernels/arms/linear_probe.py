@@ -26,7 +26,9 @@ class Settings(Frozen):
     layer: Annotated[int, Field(ge=0)]
     """The sender's layer whose output is read: 0 is the embeddings."""
     pooling: Literal["last", "mean"] = "last"
+    """How a text's states become one vector."""
     folds: Annotated[int, Field(ge=2)] = 5
+    """Of the cross-validation that chooses the penalty."""
     inverse_penalties: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)
     ] = (0.001, 0.01, 0.1, 1.0)

@@ -26,7 +26,9 @@ class Settings(Frozen):
     """What a spec may set in `lora = { ... }`."""
 
     rank: Positive = 8
+    """Of the adapter's matrices."""
     alpha: Positive = 16
+    """By which, over the rank, the adapter's part is scaled."""
     targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("q_proj", "v_proj")
     """Names of the receiver's linear layers that get an adapter."""
 

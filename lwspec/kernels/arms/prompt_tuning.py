@@ -23,6 +23,7 @@ class Settings(Frozen):
     """What a spec may set in `prompt_tuning = { ... }`."""
 
     tokens: Positive = 8
+    """Soft tokens that are tuned."""
     text: bool
     """Whether the receiver reads the text beside the soft tokens."""
 

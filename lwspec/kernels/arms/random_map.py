@@ -28,6 +28,7 @@ class Settings(Frozen):
     tokens: Positive = 8
     """Copies of the one vector, M."""
     pooling: Literal["last", "mean"] = "mean"
+    """How a text's states become one vector."""
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:

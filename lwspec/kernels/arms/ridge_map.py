@@ -29,9 +29,11 @@ class Settings(Frozen):
     tokens: Positive = 8
     """Copies of the one vector, M."""
     pooling: Literal["last", "mean"] = "last"
+    """How a text's states become one vector."""
     penalties: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)
     ] = (0.1, 1.0, 10.0, 100.0)
+    """Among which the error of leaving out one row at a time chooses."""
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:

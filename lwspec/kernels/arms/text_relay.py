@@ -18,6 +18,7 @@ class Settings(Capped):
     prompt: TextPrompt
     """What the sender is asked, with {context}."""
     max_new_tokens: Positive = 32
+    """The most that the sender writes."""
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:

@@ -15,6 +15,7 @@ class Settings(Capped):
     """What a spec may set in `truncated = { ... }`."""
 
     tokens: Positive = 8
+    """How many are kept."""
 
 
 def message(setup: Setup, batch: Batch) -> Sequence[str]:
