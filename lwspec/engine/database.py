@@ -67,7 +67,9 @@ def remedy(database: Database) -> str:
     """What to do where it cannot be read or written."""
     if isinstance(database, Path):
         return f"make room, or move it away: {_REBUILT}"
-    return f"see that the server runs and lets you in (a password: ~/.pgpass); {instead(database)}"
+    return (
+        f"see that the server runs and lets you in (a password: ~/.pgpass), or {instead(database)}"
+    )
 
 
 def instead(database: Database) -> str:

@@ -221,7 +221,7 @@ class Store:
 
     def _unusable(self, what: str, error: BaseException | None) -> StoreError:
         return StoreError(
-            f"cannot {what} the database: {error}",
+            f"cannot {what} the database: {str(error).strip()}",
             where=named(self.database),
             remedy=remedy(self.database),
         )
