@@ -30,6 +30,8 @@ from lwspec.engine import store as db
 from lwspec.engine.database import address, named
 from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
+from lwspec.engine.process import this_process
+from lwspec.engine.records import read_records
 from lwspec.engine.redact import is_secret
 from lwspec.engine.runfolder import AttemptFolder, Runs, write_json
 from lwspec.engine.store import Store
@@ -152,6 +154,23 @@ def test_odd_values_are_kept_as_in_a_file(server: Server, tmp_path: Path) -> Non
     assert len(there["points"]) == 7 and "value=None" in there["points"][0]
 
 
+def test_a_plan_is_told_the_same_of_the_past(server: Server, tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    evidence = {"process": this_process(), "source_files": {"work.py": "0" * 64}}
+    for name in ("going", "done", "other"):
+        attempt = begun(runs, name)
+        write_json(attempt.path / "started.json", {"started_at": 1.0, "evidence": evidence})
+        if name == "done":
+            end(runs, attempt)
+    store = Store(server.database()[1], shared=False)
+    assert ingest(runs, store) == []
+    jobs = {id: runs.folder(id).job() for id in ("fit-going", "fit-done")}
+    told = read_records(store, jobs)
+    assert told == read_records(in_a_file(runs.path, tmp_path / "file.db"), jobs)
+    assert set(told.attempts) == set(jobs) and told.attempts["fit-going"][0].alive
+    assert "work.py" in told.stale["fit-done"]
+
+
 def test_a_job_of_many_attempts_fits_into_the_index(server: Server, tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs")
     begun(runs, "often")
@@ -256,6 +275,7 @@ def test_the_command_that_migrates_says_that_no_copy_is_kept(
 ) -> None:
     typed, url = server.database()
     of_schema_1(url, plan / "old.db")
+    (plan / "runs").mkdir()
     assert main(["status", "small.toml", "--db", typed]) == 0
     assert "made_" in (said := capsys.readouterr().err)
     assert "was migrated; no copy of it was kept" in said
