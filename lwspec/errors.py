@@ -6,7 +6,7 @@
     ├── BudgetError          the plan costs more than is left          exit 3
     ├── ClusterError         SLURM refuses, or lacks what is asked     exit 2
     │   └── BusyError        SLURM may take the same later             exit 2
-    ├── StoreError           results.db cannot be read or written      exit 2
+    ├── StoreError           the database cannot be read or written    exit 2
     ├── RunFolderError       a run folder holds something unreadable   exit 1
     ├── CodeError            a job's code is not what was submitted    job fails, "other code"
     ├── DataError            rows that a task cannot use               job fails, "bad data"
@@ -90,7 +90,7 @@ class BusyError(ClusterError):
 
 
 class StoreError(LwspecError):
-    """results.db cannot be read or written."""
+    """The database cannot be read or written."""
 
 
 class RunFolderError(LwspecError):

@@ -127,7 +127,7 @@ def test_an_edited_row_of_the_database(
         with pytest.raises(ReportError) as refused:
             read(shown)
         assert said in str(refused.value)
-        assert "results.db and the records disagree" in str(refused.value)
+        assert "the database and the records disagree" in str(refused.value)
         assert "--rescan" in str(refused.value)
         read(shown, rescan=True)
     finally:

@@ -38,15 +38,15 @@ TABLES = {  # but for how folders looked, which is no record
 }
 
 
-def at_once(act: Callable[[int], None], logs: Path) -> list[str]:
+def at_once(act: Callable[[int], None], logs: Path, processes: int = PROCESSES) -> list[str]:
     """Fork processes, let all of them act at the same moment, and return what each printed.
 
     Forked, they need not import anything: they are as close together as they can be.
     """
     fork = multiprocessing.get_context("fork")
-    barrier = fork.Barrier(PROCESSES)
+    barrier = fork.Barrier(processes)
     logs.mkdir()
-    paths = [logs / f"{number}.txt" for number in range(PROCESSES)]
+    paths = [logs / f"{number}.txt" for number in range(processes)]
     started = [
         fork.Process(target=_forked, args=(act, number, path, barrier))
         for number, path in enumerate(paths)

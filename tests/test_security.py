@@ -154,7 +154,7 @@ def test_the_database_is_the_file_that_was_named(tmp_path: Path) -> None:
 
 def test_a_password_on_the_command_line_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parser().parse_args(["status", "--db", "postgresql://me:canary77@host/db"])
+        parser().parse_args(["status", "--db", "mysql://me:canary77@host/db"])
     assert "canary77" not in capsys.readouterr().err
 
 

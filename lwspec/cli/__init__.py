@@ -8,12 +8,16 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lwspec import __version__
 from lwspec.cli.terminal import printable
 from lwspec.engine.modes import keep_the_world_out
 from lwspec.engine.redact import redact
-from lwspec.errors import LwspecError
+from lwspec.errors import LwspecError, UsageError
+
+if TYPE_CHECKING:
+    from lwspec.engine.database import Database
 
 VERBS = {
     "init": "write a commented spec: of your models and data, or of a toy pair without arguments",
@@ -42,7 +46,10 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--db", type=database, default=Path("results.db"), help="the database (default: results.db)"
+        "--db",
+        type=database,
+        default=Path("results.db"),
+        help="the database: a file, or postgresql+psycopg://... (default: results.db)",
     )
     shared.add_argument(
         "--runs", type=Path, default=Path("runs"), help="the run folders (default: runs)"
@@ -133,11 +140,16 @@ def _init(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def database(text: str) -> Path:
-    """The database's path. What names a server may hold a password, so it is not repeated."""
-    if "://" in text:
-        raise argparse.ArgumentTypeError("names a server; the database is a file: results.db")
-    return Path(text)
+def database(text: str) -> Database:
+    """The database's path or address. What may hold a password is not repeated."""
+    if "://" not in text:
+        return Path(text)
+    from lwspec.engine.database import address  # SQLAlchemy is for those who name a server
+
+    try:
+        return address(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.what) from None
 
 
 def _executor(verb: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from lwspec.cli.terminal import printable
+from lwspec.engine.database import Database, named
 from lwspec.engine.expand import expand
 from lwspec.engine.file_system import may_be_shared, mounts
 from lwspec.engine.fingerprint import Fingerprints
@@ -42,7 +43,7 @@ class Session:
 
 
 def open_session(
-    spec: Path | None, db: Path, runs: Path, *, rescan: bool = False, quiet: bool = False
+    spec: Path | None, db: Database, runs: Path, *, rescan: bool = False, quiet: bool = False
 ) -> Session:
     """Check the spec, ingest what is new, and plan. Writes nothing if the spec is wrong.
 
@@ -57,11 +58,10 @@ def open_session(
     located = locate(loaded, fingerprints)
     expansion = expand(loaded, arms, located)
     fingerprints.save()
-    clusters = loaded.spec.cluster.values()
-    shared = any(c.shared_runs for c in clusters) or may_be_shared(db, mounts())
-    store = Store(db, shared=shared)
-    if store.backup is not None:
-        print(f"lwspec: {db} was migrated; what it was: {store.backup}", file=sys.stderr)
+    store = Store(db, shared=_shared(loaded, db))
+    if store.migrated:
+        copy = f"what it was: {store.backup}" if store.backup else "no copy of it was kept"
+        print(f"lwspec: {named(db)} was migrated; {copy}", file=sys.stderr)
     for problem in ingest(folder, store, expansion.jobs, rescan):
         print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
     records = read_records(store, expansion.jobs)
@@ -73,6 +73,14 @@ def open_session(
         loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched
     )
     return Session(loaded, folder, store, records, watched, plan, memory)
+
+
+def _shared(loaded: LoadedSpec, db: Database) -> bool:
+    """Whether other machines may see the database's file."""
+    if not isinstance(db, Path):
+        return False
+    clusters = loaded.spec.cluster.values()
+    return any(c.shared_runs for c in clusters) or may_be_shared(db, mounts())
 
 
 def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:

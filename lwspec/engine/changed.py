@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -72,7 +73,8 @@ def below(path: Path) -> str | None:
     at = {name: found.st_mtime_ns for name in folders if (found := _look(path / name))}
     events = [_look(path / attempt / "events.jsonl") for attempt in attempts]
     young = max(at.values()) > time.time_ns() - YOUNG_NS
-    return None if young else f"{at} {[found and found.st_size for found in events]}"
+    how = f"{at} {[found and found.st_size for found in events]}"
+    return None if young else hashlib.sha256(how.encode()).hexdigest()  # it stands in an index
 
 
 def _look(path: Path) -> os.stat_result | None:

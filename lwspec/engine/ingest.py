@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, select
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.exc import DataError
 
 from lwspec.engine import store as db
 from lwspec.engine.changed import Changes, Seen, below, changed_ns, changes
@@ -20,12 +20,12 @@ from lwspec.engine.lock import RECORDING, only_one
 from lwspec.engine.price import price_key
 from lwspec.engine.recorded import PlanRecord, fitting
 from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, read_json
+from lwspec.engine.sql import insert_many, insert_new, upsert
 from lwspec.engine.store import Store
 from lwspec.errors import RunFolderError
 
 _JOBS = 200
 """How many jobs are recorded in one transaction."""
-_NEW_POINT = "INSERT OR IGNORE INTO points (job, name, step, attempt, value) VALUES (?, ?, ?, ?, ?)"
 _WAIT_S = 600.0
 """For another process that records, until this one gives up."""
 
@@ -59,10 +59,12 @@ def ingest(
         for some in _few(new.jobs.look_at):
             with store.write() as connection:
                 for job in some:
-                    _record(connection, runs.folder(job), rescan, problems)
+                    with _going_around(connection, runs.folder(job).path, problems):
+                        _job(connection, runs.folder(job), rescan, problems)
         for plan, stamp in new.plans.items():
             with store.write() as connection:
-                _plan(connection, plan, stamp, problems)
+                with _going_around(connection, plan, problems):
+                    _plan(connection, plan, stamp)
         if rescan:
             with store.write() as connection:
                 connection.execute(delete(db.about).where(db.about.c.key == db.RESCAN))
@@ -120,15 +122,16 @@ def _few(jobs: Sequence[str]) -> list[Sequence[str]]:
     return [jobs[start : start + _JOBS] for start in range(0, len(jobs), _JOBS)]
 
 
-def _record(
-    connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]
-) -> None:
-    """Record one job wholly, or not at all where a record of it is unreadable."""
+@contextmanager
+def _going_around(connection: Connection, path: Path, problems: list[Problem]) -> Iterator[None]:
+    """Record something wholly, or name it and leave it as it was where it cannot be recorded."""
     try:
         with connection.begin_nested():
-            _job(connection, folder, rescan, problems)
+            yield
     except RunFolderError as error:
-        problems.append(Problem(error.where or str(folder.path), error.what))
+        problems.append(Problem(error.where or str(path), error.what))
+    except DataError as error:  # PostgreSQL's texts have no NUL, say
+        problems.append(Problem(str(path), f"the database cannot hold it: {error.orig}"))
 
 
 def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]) -> None:
@@ -155,7 +158,7 @@ def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list
         "below": None if settled else looked,
         "settled": settled,
     }
-    _upsert(connection, db.jobs, [row])
+    upsert(connection, db.jobs, [row])
 
 
 def _attempts(connection: Connection, job: Job, folder: JobFolder, problems: list[Problem]) -> bool:
@@ -220,22 +223,21 @@ def _attempt(
     if fresh and row["outcome"] == "finished" and row["device_s"] and row["modelled_s"]:
         beside = evidence.get("side_by_side", 1) > 1
         row["price_key"] = price_key(job.kind, job.step, beside=beside)
-    _upsert(connection, db.attempts, [row])
+    upsert(connection, db.attempts, [row])
     return row
 
 
 def _insert_points(
     connection: Connection, job: str, attempt: int, events: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Record metrics of a job's way, through the driver: there may be millions of them."""
+    """Record metrics of a job's way; a NaN is none, as SQLite has it."""
     points = [
-        (job, name, event["step"], attempt, value)
+        (job, name, event["step"], attempt, None if value != value else value)
         for event in events
         if event["event"] == "metric"
         for name, value in event["values"].items()
     ]
-    if points:
-        connection.exec_driver_sql(_NEW_POINT, points)
+    insert_many(connection, db.points, points)
 
 
 def _output(connection: Connection, job_id: str, output: str, record: Mapping[str, Any]) -> None:
@@ -247,30 +249,26 @@ def _output(connection: Connection, job_id: str, output: str, record: Mapping[st
         "files": record["files"],
         "facts": record["facts"],
     }
-    _insert_new(connection, db.outputs, [row])
+    insert_new(connection, db.outputs, [row])
     values = [
         {"job": job_id, "output": output, "name": name, "value": value}
         for name, value in record["metrics"].items()
         if value is not None and math.isfinite(value)
     ]
-    _insert_new(connection, db.metrics, values)
+    insert_new(connection, db.metrics, values)
 
 
-def _plan(connection: Connection, path: Path, stamp: str, problems: list[Problem]) -> None:
+def _plan(connection: Connection, path: Path, stamp: str) -> None:
     """The cells of a submitted plan, for people who query the database."""
-    try:
-        plan = fitting(read_json(path), PlanRecord, path)
-    except RunFolderError as error:
-        problems.append(Problem(error.where or "", error.what))
-        return
+    plan = fitting(read_json(path), PlanRecord, path)
     name = plan["spec"]
     connection.execute(delete(db.cells).where(db.cells.c.plan == name))
     rows = [
         {**cell, "plan": name, "point": json.dumps(cell["point"], sort_keys=True)}
         for cell in plan["cells"]
     ]
-    _insert_new(connection, db.cells, rows)
-    _upsert(connection, db.about, [{"key": _key(path), "value": stamp}])
+    insert_new(connection, db.cells, rows)
+    upsert(connection, db.about, [{"key": _key(path), "value": stamp}])
 
 
 def _forget(connection: Connection, jobs: Collection[str]) -> None:
@@ -278,21 +276,3 @@ def _forget(connection: Connection, jobs: Collection[str]) -> None:
     connection.execute(delete(db.jobs).where(db.jobs.c.id.in_(jobs)))
     for table in (db.attempts, db.outputs, db.metrics, db.points):
         connection.execute(delete(table).where(table.c.job.in_(jobs)))
-
-
-def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    connection.execute(_upsert_into(table), rows)
-
-
-@cache
-def _upsert_into(table: Table) -> Insert:
-    """The statement that writes whole rows over those of the same key."""
-    statement = insert(table)
-    updates = {column.name: statement.excluded[column.name] for column in table.columns}
-    keys = [column.name for column in table.primary_key]
-    return statement.on_conflict_do_update(index_elements=keys, set_=updates)
-
-
-def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)

@@ -1,7 +1,8 @@
-"""A database of an older schema, brought to this one; what it was is kept beside it.
+"""A database of an older schema, brought to this one; beside a file, what it was is kept.
 
-All of it is one transaction: an interrupted migration leaves what was there. Which schema a
-database has is said in `about` alone, where an older lwspec looks too, not in Alembic's own table.
+All of it is one transaction, on PostgreSQL too: an interrupted migration leaves what was there. A
+server's copies are its administrator's affair (pg_dump). Which schema a database has is said in
+`about` alone, where an older lwspec looks too, not in Alembic's own table.
 """
 
 from __future__ import annotations
@@ -19,24 +20,26 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection
 
 from lwspec.engine import migrations
+from lwspec.engine.database import Database
 from lwspec.engine.views import views
 from lwspec.errors import StoreError
 
 
-def migrate(connection: Connection, path: Path, version: int) -> Path:
+def migrate(connection: Connection, database: Database, version: int) -> Path | None:
     """Bring the tables from schema `version` to the newest, and drop the views, which may name what
-    changes; returns the copy of what was there.
+    changes; returns the copy of what was in a file.
 
     `connection` holds the write lock, so that what is copied is what is migrated.
     """
-    kept = _back_up(path, version)
+    kept = _back_up(database, version) if isinstance(database, Path) else None
     try:
         views.drop_all(connection)
         with Operations.context(MigrationContext.configure(connection)):
             for script in _after(version):
                 script.module.upgrade()
     except BaseException:
-        kept.unlink()  # the database itself is what it was
+        if kept is not None:
+            kept.unlink()  # the database itself is what it was
         raise
     return kept
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from lwspec.engine import cost
 from lwspec.engine import store as db
@@ -16,6 +16,7 @@ from lwspec.engine.evidence import relevant_sources, source_files
 from lwspec.engine.job import Job
 from lwspec.engine.price import Measurement, price_key, unit_of
 from lwspec.engine.process import lives
+from lwspec.engine.sql import among, member
 from lwspec.engine.states import LastAttempt
 from lwspec.engine.store import Store
 
@@ -70,7 +71,7 @@ def read_records(store: Store, jobs: Mapping[str, Job]) -> Records:
     with store.read() as connection:
         columns = db.outputs.c
         query = select(columns.job, columns.output, columns.attempt)
-        for job, output, attempt in connection.execute(query.where(_among(columns.job, jobs))):
+        for job, output, attempt in connection.execute(query.where(among(columns.job, jobs))):
             taken.setdefault(job, {})[output] = attempt
         made = {(job, number) for job, outputs in taken.items() for number in outputs.values()}
         for row in connection.execute(_tried(jobs)):
@@ -105,12 +106,6 @@ def _owed(
     }
 
 
-def _among(column: ColumnElement[str], jobs: Iterable[str]) -> ColumnElement[bool]:
-    """Whether a column is one of so many jobs that they could not all be parameters."""
-    listed = func.json_each(json.dumps(list(jobs))).table_valued("value")
-    return column.in_(select(listed.c.value))
-
-
 def _tried(jobs: Iterable[str]) -> Select[Any]:
     """The attempts at jobs; of their evidence only what is used, which the database cuts out."""
     columns = db.attempts.c
@@ -124,10 +119,10 @@ def _tried(jobs: Iterable[str]) -> Select[Any]:
             columns.wall_s,
             columns.device_s,
             columns.progress,
-            func.json_extract(columns.evidence, "$.process").label("process"),
-            func.json_extract(columns.evidence, "$.source_files").label("sources"),
+            member(columns.evidence, "process").label("process"),
+            member(columns.evidence, "source_files").label("sources"),
         )
-        .where(_among(columns.job, jobs))
+        .where(among(columns.job, jobs))
         .order_by(columns.job, columns.number)
     )
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TextIO
 
 _NAME = re.compile(
-    r"(^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|JWT|AUTH)$", re.IGNORECASE
+    r"(^|_|^PG)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|JWT|AUTH)$", re.IGNORECASE
 )
 _LEAST_LENGTH = 6
 """A shorter value stands in too many words to be looked for."""

@@ -9,40 +9,35 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     JSON,
-    URL,
     BigInteger,
     Boolean,
     Column,
     Connection,
-    Engine,
     Float,
     Index,
     Integer,
     MetaData,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     insert,
     inspect,
     select,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from lwspec import __version__
+from lwspec.engine.database import Database, engine_of, instead, named, remedy, set_journal
 from lwspec.errors import StoreError
 
 SCHEMA_VERSION = 2
 """Raised with any change to tables or views, and with lwspec's own version; `migrations/` says how
 a database gets there from the one before."""
-LOCK_WAIT_S = 60
 RESCAN = "rescan"
 """The key in `about` while columns that a migration added are still to be filled."""
 
@@ -148,41 +143,31 @@ cells = Table(
 class Store:
     """The database, opened and checked; `write` and `read` give connections to it.
 
-    Readers go on while another process writes (WAL), but not where the file system may be `shared`:
-    WAL needs memory that all who open the database share, and machines do not.
+    Readers go on while another process writes; with SQLite (WAL) not where the file system may be
+    `shared`: WAL needs memory that all who open the database share, and machines do not.
     """
 
-    def __init__(self, path: Path, *, shared: bool) -> None:
+    def __init__(self, database: Database, *, shared: bool) -> None:
         """Make it where there is none, migrate it where it is of an older schema.
 
-        Raises StoreError where it is of a newer one.
+        Raises StoreError where it is of a newer one, or out of reach.
         """
-        self.path = path
-        self._engine = _engine(path)
+        self.database = database
+        self.migrated = False
+        """Whether it was of an older schema just now."""
         self.backup: Path | None = None
-        """What it was, where it was migrated just now."""
-        made = path.exists() and path.stat().st_size > 0
-        if shared or not made:  # what was made for machines to share stays so
-            self._set_journal("delete" if shared else "wal")
+        """What it was then, where it is a file."""
+        self._engine = engine_of(database)
+        if isinstance(database, Path):
+            try:
+                set_journal(database, shared)
+            except sqlite3.DatabaseError as error:
+                raise self._unusable("open", error) from None
         with self.read() as connection:
             current = self._schema(connection) == SCHEMA_VERSION
         if not current:
             with self.write() as connection:
                 self._set_up(connection)
-
-    def _set_journal(self, wanted: str) -> None:
-        """Have the file remember its journal mode.
-
-        While another process has it open that fails, and whoever next opens it alone does it.
-        """
-        try:
-            with closing(sqlite3.connect(self.path, timeout=0)) as connection:
-                (now,) = connection.execute("PRAGMA journal_mode").fetchone()
-                if now != wanted:
-                    connection.execute(f"PRAGMA journal_mode = {wanted}")
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise self._unusable("open", error) from None
 
     def _schema(self, connection: Connection) -> int:
         """The schema's number, 0 where there is nothing yet."""
@@ -195,9 +180,8 @@ class Store:
         raise StoreError(
             f"the database has schema {version or 'none'}, of {wrote}; this lwspec {__version__} "
             f"knows schema {SCHEMA_VERSION}",
-            where=str(self.path),
-            remedy=f"pip install '{wrote.replace(' ', '>=')}', or move it away: "
-            "`lwspec status` rebuilds it from the run folders",
+            where=named(self.database),
+            remedy=f"pip install '{wrote.replace(' ', '>=')}', or {instead(self.database)}",
         )
 
     def _set_up(self, connection: Connection) -> None:
@@ -210,9 +194,10 @@ class Store:
         if version:
             from lwspec.engine.migrate import migrate
 
-            self.backup = migrate(connection, self.path, version)
+            self.backup = migrate(connection, self.database, version)
+            self.migrated = True
         else:
-            metadata.create_all(connection)
+            metadata.create_all(connection, checkfirst=False)  # what others made is not ours
         views.create_all(connection)
         connection.execute(delete(about))
         connection.execute(
@@ -231,14 +216,14 @@ class Store:
             with self._engine.connect().execution_options(lwspec_write=True) as connection:
                 with connection.begin():
                     yield connection
-        except DatabaseError as error:
+        except DBAPIError as error:
             raise self._unusable("write", error.orig) from None
 
     def _unusable(self, what: str, error: BaseException | None) -> StoreError:
         return StoreError(
-            f"cannot {what} the database: {error}",
-            where=str(self.path),
-            remedy="make room, or move it away: `lwspec status` rebuilds it from the run folders",
+            f"cannot {what} the database: {str(error).strip()}",
+            where=named(self.database),
+            remedy=remedy(self.database),
         )
 
     @contextmanager
@@ -247,23 +232,5 @@ class Store:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except DatabaseError as error:
+        except DBAPIError as error:
             raise self._unusable("read", error.orig) from None
-
-
-def _engine(path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"timeout": LOCK_WAIT_S}
-    )
-
-    @event.listens_for(engine, "connect")
-    def _no_implicit_begin(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("lwspec_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine

@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, MetaData, and_, func, select
+from sqlalchemy import MetaData, and_, select
 from sqlalchemy.sql.ddl import CreateView
 
 from lwspec.engine import store as db
 from lwspec.engine.metrics import METRICS
+from lwspec.engine.sql import utc
 
 views = MetaData()
 
 _MEASURED = {name: metric for name, metric in METRICS.items() if metric.made == "measured"}
-
-
-def _utc(seconds: ColumnElement[float]) -> ColumnElement[str]:
-    return func.datetime(seconds, "unixepoch")
 
 
 def _evaluations(kind: str, metrics: Iterable[str]) -> Any:
@@ -43,7 +40,7 @@ def _evaluations(kind: str, metrics: Iterable[str]) -> Any:
             cells.seed,
             cells.point,
             *numbers,
-            _utc(outputs.taken_at).label("finished"),
+            utc(outputs.taken_at).label("finished"),
             cells.evaluate.label("job"),
             outputs.attempt,
             cells.fit,
@@ -67,8 +64,8 @@ def _attempts() -> Any:
             attempts.number.label("attempt"),
             attempts.outcome,
             attempts.message,
-            _utc(attempts.started_at).label("started"),
-            _utc(attempts.ended_at).label("ended"),
+            utc(attempts.started_at).label("started"),
+            utc(attempts.ended_at).label("ended"),
             attempts.wall_s,
             attempts.device_s,
             attempts.peak_bytes,

@@ -165,7 +165,8 @@ def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
         attempt.path / "exit.json",
         {
             "outcome": outcome,
-            "message": message and redact(message),
+            "message": message
+            and redact(message).replace("\0", r"\0"),  # which some databases lack
             "ended_at": time.time(),
             "wall_s": attempt.clock.own_s(),
             "device_s": attempt.device_s(),

@@ -137,7 +137,8 @@ def _attempt(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
 def _compare(what: str, stored: Any, recorded: Any, path: Path) -> None:
     if stored != recorded and _text(stored) != _text(recorded):
         raise ReportError(
-            f"results.db and the records disagree about the {what}{_difference(stored, recorded)}",
+            f"the database and the records disagree about the {what}"
+            f"{_difference(stored, recorded)}",
             where=str(path),
             remedy="lwspec report --rescan reads the records again",
         )
