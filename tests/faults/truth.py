@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +89,20 @@ def _check_rebuilt(project: Project, rows: Mapping[str, list[dict[str, Any]]]) -
 def settled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows without how a folder looked: that says when it was looked at, and is empty for young."""
     looks = ("folder_mtime_ns", "below")
-    return [{key: row[key] for key in row if key not in looks} for row in rows]
+    bare = [{key: row[key] for key in row if key not in looks} for row in rows]
+    return in_order(bare)
+
+
+def in_order(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows in one order, whatever order they were read in."""
+    return sorted(map(dict, rows), key=lambda row: json.dumps(row, sort_keys=True, default=str))
 
 
 def tables(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Every table of a database, its rows in one order."""
     with Store(path, shared=False).read() as connection:
         return {
-            table.name: sorted(
-                (dict(row._mapping) for row in connection.execute(select(table))),
-                key=lambda row: json.dumps(row, sort_keys=True, default=str),
-            )
+            table.name: in_order(row._mapping for row in connection.execute(select(table)))
             for table in db.metadata.sorted_tables
         }
 
