@@ -19,6 +19,7 @@ from lwspec.engine.machines import kept
 from lwspec.engine.records import read_records
 from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json, write_record
 from lwspec.engine.shapes import shape_of
+from lwspec.engine.slurm import offers
 from lwspec.engine.slurm.life import state_name
 from lwspec.engine.slurm.offers import _lines, _partition
 from lwspec.engine.slurm.queue import elements, in_queue
@@ -326,3 +327,10 @@ def test_tensors_that_are_not_what_was_written(tmp_path: Path) -> None:
     write_record(place / "state.json", {**state, "files": {}})
     with pytest.raises(CheckpointError, match="unreadable"):
         load_checkpoint(place, module, optimizer)
+
+
+def test_a_size_of_arrays_that_is_no_size_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"scontrol": f"MaxArraySize = {'7' * 5000}\n", "sinfo": "cpu*|1:00:00|(null)|2|100|a\n"}
+    monkeypatch.setattr(offers, "_run", lambda command: told.get(command[0], ""))
+    monkeypatch.setattr(offers.shutil, "which", lambda name: name)
+    assert offers.ask().most_elements == 1001

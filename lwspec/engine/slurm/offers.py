@@ -95,7 +95,7 @@ def ask() -> Offers:
         ["sinfo", "--all", "--noheader", "--exact", "--Node", "--format", "%P|%l|%G|%c|%m|%n"]
     )
     config = _run(["scontrol", "show", "config"])
-    most = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.M)
+    most = re.search(r"^MaxArraySize\s*=\s*(\d{1,9})\b", config, re.M)
     partitions: dict[str, Partition] = {}
     for partition in _lines("sinfo", nodes, _partition):
         known = partitions.get(partition.name)
@@ -143,7 +143,7 @@ def _widest(one: Partition, other: Partition) -> Partition:
 
 def gpus_of(gres: str) -> set[tuple[str | None, int]]:
     """`gpu:h200:4(S:0-1),gpu:2` as types and numbers."""
-    found = re.findall(r"(?:^|,)gpu(?::([^:,()]+))?:(\d+)(?=[(,]|$)", gres)
+    found = re.findall(r"(?:^|,)gpu(?::([^:,()]+))?:(\d{1,9})(?=[(,]|$)", gres)
     return {(kind or None, int(number)) for kind, number in found}
 
 
