@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -41,12 +41,29 @@ class Session:
     memory: PlanMemory
 
 
+def to_stdout(line: str) -> None:
+    """Tell a person at a terminal, or whatever reads a pipe, at once."""
+    print(line, flush=True)
+
+
+def to_stderr(line: str) -> None:
+    """The same of what stands beside the answer."""
+    print(f"lwspec: {printable(line)}", file=sys.stderr)
+
+
 def open_session(
-    spec: Path | None, db: Path, runs: Path, *, rescan: bool = False, quiet: bool = False
+    spec: Path | None,
+    db: Path,
+    runs: Path,
+    *,
+    rescan: bool = False,
+    quiet: bool = False,
+    warn: Callable[[str], None] = to_stderr,
 ) -> Session:
     """Check the spec, ingest what is new, and plan. Writes nothing if the spec is wrong.
 
     Where no spec is named, the one that was planned last is taken and, unless `quiet`, named.
+    `warn` is told of what was gone around.
     """
     folder = Runs(runs)
     memory = PlanMemory(folder)
@@ -61,10 +78,10 @@ def open_session(
     shared = any(c.shared_runs for c in clusters) or may_be_shared(db, MOUNTS.read_text("utf-8"))
     store = Store(db, shared=shared)
     if store.backup is not None:  # whose new columns are filled from the run folders
-        print(f"lwspec: {db} was migrated; what it was: {store.backup}", file=sys.stderr)
+        warn(f"{db} was migrated; what it was: {store.backup}")
         rescan = True
     for problem in ingest(folder, store, expansion.jobs, rescan):
-        print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
+        warn(f"{problem.where}: {problem.what}")
     records = read_records(store, expansion.jobs)
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
@@ -74,6 +91,26 @@ def open_session(
         loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched
     )
     return Session(loaded, folder, store, records, watched, plan, memory)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A spec, and where its records lie."""
+
+    spec: Path | None
+    """None of the one that was planned last."""
+    db: Path
+    runs: Path
+    say: Callable[[str], None] = field(default=to_stdout, repr=False, compare=False)
+    """Is told how far the work is."""
+    warn: Callable[[str], None] = field(default=to_stderr, repr=False, compare=False)
+    """Is told what was gone around, and what was asked again."""
+
+    def open(self, *, rescan: bool = False, quiet: bool = True) -> Session:
+        """Look at it now: `open_session`."""
+        return open_session(
+            self.spec, self.db, self.runs, rescan=rescan, quiet=quiet, warn=self.warn
+        )
 
 
 def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:
