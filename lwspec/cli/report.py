@@ -11,7 +11,7 @@ from pathlib import Path
 from lwspec.cli.session import Session, open_session
 from lwspec.errors import ReportError
 from lwspec.report.content import Content, make_content
-from lwspec.report.evidence import read_evidence
+from lwspec.report.evidence import Evidence, read_evidence
 from lwspec.report.numbers import Numbers
 from lwspec.report.page.write import check_path, write_page
 from lwspec.report.paper.pdf import compile_pdf
@@ -97,10 +97,15 @@ def _say_written(paper: Written, pdf: Path | None) -> None:
 
 def read_content(session: Session) -> Content:
     """Everything that the report shows. Raises ReportError for a file that has changed."""
-    results = read_results(session.store)
-    evidence = read_evidence(session.store, session.plan, session.runs.path)
-    verify(session.plan, results, evidence, session.runs.path)
-    numbers = Numbers(session.plan, results, session.runs.path)
+    numbers, evidence = read_numbers(session)
     content = make_content(session.plan, numbers, evidence)
     numbers.save()
     return content
+
+
+def read_numbers(session: Session) -> tuple[Numbers, Evidence]:
+    """What was recorded, and what stands behind it, held against the files."""
+    results = read_results(session.store)
+    evidence = read_evidence(session.store, session.plan, session.runs.path)
+    verify(session.plan, results, evidence, session.runs.path)
+    return Numbers(session.plan, results, session.runs.path), evidence

@@ -67,7 +67,9 @@ def open_session(
     """
     folder = Runs(runs)
     memory = PlanMemory(folder)
-    path = spec or _planned_last(memory, quiet)
+    path = spec or planned_last(memory)
+    if spec is None and not quiet:
+        print(f"spec {_shown(path)}, planned last here")
     arms = declarations(arm_files(path))
     loaded = load(path, arms)
     fingerprints = Fingerprints(runs / "cache" / "fingerprints.json")
@@ -133,14 +135,14 @@ def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:
     return found
 
 
-def _planned_last(memory: PlanMemory, quiet: bool) -> Path:
+def planned_last(memory: PlanMemory) -> Path:
+    """The spec that was planned last. Raises UsageError where none was."""
     path = memory.last_spec()
     if path is None:
         raise UsageError("no spec is named and none was planned here", remedy="lwspec plan SPEC")
-    try:
-        shown = path.relative_to(Path.cwd())
-    except ValueError:
-        shown = path
-    if not quiet:
-        print(f"spec {shown}, planned last here")
-    return shown
+    return path
+
+
+def _shown(path: Path) -> Path:
+    """A path as it is typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

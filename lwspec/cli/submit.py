@@ -47,17 +47,26 @@ def start(options: argparse.Namespace, agree: Agree) -> int:
 
         how = Sending(options.cluster, options.snapshot, options.wait, options.dry_run)
         return submit_to_slurm(project, how, agreed)
-    if options.dry_run or options.cluster:
-        raise UsageError(
-            "--dry-run and --cluster are for SLURM",
-            remedy="lwspec plan shows what runs here; --executor slurm submits",
-        )
+    if options.dry_run:
+        raise _for_slurm()
     return submit_here(project, agreed, observer, any_code=not options.snapshot)
 
 
 def on_slurm(executor: str | None, cluster: str | None) -> bool:
-    """Whether jobs are for SLURM: where it is named, or a cluster is and nothing else."""
-    return executor == "slurm" or (cluster is not None and executor is None)
+    """Whether jobs are for SLURM: where it is named, or a cluster is and nothing else.
+
+    Raises UsageError for a cluster on this machine.
+    """
+    if executor == "local" and cluster:
+        raise _for_slurm()
+    return executor == "slurm" or bool(cluster)
+
+
+def _for_slurm() -> UsageError:
+    return UsageError(
+        "--dry-run and --cluster are for SLURM",
+        remedy="lwspec plan shows what runs here; --executor slurm submits",
+    )
 
 
 def submit_here(
