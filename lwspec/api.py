@@ -9,12 +9,13 @@ that failed is no error: `submit` returns the status, which names it.
 
 from __future__ import annotations
 
+import json
 import warnings
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lwspec.cli.submit import Agree
-    from lwspec.engine.local import Tick
     from lwspec.engine.plan import Change
 
 WIDTH = 200
@@ -83,7 +83,7 @@ class Plan:
     over_budget: bool
     change: Change | None
     """Since the last submit; None where there was none."""
-    as_dict: Mapping[str, Any]
+    json: Mapping[str, Any]
     """What `lwspec plan --json` prints."""
     text: str
 
@@ -99,9 +99,8 @@ def plan(project: Project) -> Plan:
 
     session = project.open()
     change = change_since_submit(session)
-    said, made = plan_json(session, change), session.plan
-    with _drawn() as (console, text):
-        show_plan(session, change, console)
+    said, made = _plain(plan_json(session, change)), session.plan
+    text = _text(lambda console: show_plan(session, change, console))
     session.memory.remember_shown(made)
     jobs = [_priced(job) for job in said["jobs"]]
     return Plan(
@@ -115,7 +114,7 @@ def plan(project: Project) -> Plan:
         over_budget(made),
         change,
         said,
-        text.getvalue().rstrip(),
+        text,
     )
 
 
@@ -133,7 +132,7 @@ class Status:
     reserved_hours: float
     free_hours: float
     """Of the budget: neither spent nor reserved."""
-    as_dict: Mapping[str, Any]
+    json: Mapping[str, Any]
     """What `lwspec status --json` prints."""
     text: str
 
@@ -148,9 +147,7 @@ def status(project: Project, *, rescan: bool = False) -> Status:
     from lwspec.cli.status import as_json, show
 
     session = project.open(rescan=rescan)
-    said, made = as_json(session), session.plan
-    with _drawn() as (console, text):
-        show(session, console)
+    said, made = _plain(as_json(session)), session.plan
     jobs = [_tried(job) for job in said["jobs"]]
     return Status(
         _frame(jobs),
@@ -160,7 +157,7 @@ def status(project: Project, *, rescan: bool = False) -> Status:
         made.reserved_hours,
         made.free_hours,
         said,
-        text.getvalue().rstrip(),
+        _text(lambda console: show(session, console)),
     )
 
 
@@ -225,15 +222,15 @@ def _start(
     def agreed(session: Session) -> set[str]:
         return agree(session, only, lambda session: _hold(session, yes))
 
-    def observing(runs: Runs) -> AbstractContextManager[Callable[[Tick], None]]:
-        return in_lines(runs, say)
-
     telling = replace(project, say=say)
     if on_slurm(executor, cluster):
         from lwspec.cli.slurm import Sending, submit_to_slurm
 
         submit_to_slurm(telling, Sending(cluster, snapshot, wait), agreed)
-    elif submit_here(telling, agreed, observing, any_code=not snapshot) == INTERRUPTED:
+    elif (
+        submit_here(telling, agreed, partial(in_lines, say=say), any_code=not snapshot)
+        == INTERRUPTED
+    ):
         raise KeyboardInterrupt
     return status(project)
 
@@ -339,7 +336,7 @@ def why(project: Project, ref: str) -> dict[str, Any]:
     from lwspec.report.why import explain
 
     session = project.open()
-    return explain(ref, read_content(session), session.runs.path)
+    return dict(_plain(explain(ref, read_content(session), session.runs.path)))
 
 
 def logs(project: Project, ref: str) -> dict[Path, str]:
@@ -368,6 +365,11 @@ def _whole(project: Project, name: str) -> DataFrame:
     return made
 
 
+def _plain(said: Mapping[str, Any]) -> Any:
+    """The same of JSON's own types."""
+    return json.loads(json.dumps(said))
+
+
 def _frame(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     import pandas
 
@@ -387,13 +389,13 @@ def _tried(job: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "attempts": len(job["attempts"]), **ended}
 
 
-@contextmanager
-def _drawn() -> Iterator[tuple[Console, StringIO]]:
-    """A console that writes plain text into a string."""
+def _text(show: Callable[[Console], None]) -> str:
+    """What is shown on a console, as plain text."""
     from rich.console import Console
 
     text = StringIO()
-    yield Console(file=text, width=WIDTH, highlight=False, soft_wrap=True), text
+    show(Console(file=text, width=WIDTH, highlight=False, soft_wrap=True))
+    return text.getvalue().rstrip()
 
 
 def _nothing(line: str) -> None:

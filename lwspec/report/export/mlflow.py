@@ -22,9 +22,10 @@ Value = TypeVar("Value")
 
 def write_mlflow(spec: str, runs: Sequence[Tracked], folder: Path) -> list[Path]:
     """An experiment with the spec's name, and a run in it for each measurement."""
-    database, artifacts = new_place(folder / "mlflow.db"), new_place(folder / "artifacts")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves this machine
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     mlflow = client("mlflow", "mlflow")
+    database, artifacts = new_place(folder / "mlflow.db"), new_place(folder / "artifacts")
     tracker = mlflow.MlflowClient(f"sqlite:///{database.resolve()}")
     experiment = tracker.create_experiment(spec, artifact_location=artifacts.resolve().as_uri())
     for run in runs:

@@ -105,7 +105,8 @@ def measured(records: Records) -> Iterator[tuple[Group, dict[str, Any]]]:
     """Each measurement with the settings of its sweep point, its metrics, and what is behind it."""
     plan, results = records.plan, records.numbers.results
     for group in groups(plan, [each.name for each in plan.loaded.spec.experiment]):
-        for cell in {cell.evaluate: cell for cell in reversed(group.cells)}.values():
+        first = {cell.evaluate: cell for cell in reversed(group.cells)}
+        for cell in (first[job] for job in dict.fromkeys(each.evaluate for each in group.cells)):
             output = results.evaluation(cell)
             jobs = [id for id in (cell.fit, cell.evaluate) if id is not None]
             settings = {

@@ -10,8 +10,8 @@ from lwspec.report.export.trackers import Tracked, client, new_place
 
 def write_wandb(spec: str, runs: Sequence[Tracked], folder: Path) -> list[Path]:
     """A project with the spec's name, and an offline run in it for each measurement."""
-    place = new_place(folder / "wandb")
     wandb = client("wandb", "wandb")
+    place = new_place(folder / "wandb")
     quiet = wandb.Settings(
         silent=True,
         console="off",
