@@ -1,5 +1,5 @@
-"""The command line from Python: each function does what the verb of its name does, `write_report`
-what `report` does (the package of that name is lwspec's own).
+"""The command line from Python: each function does what the verb of its name does; `report` is
+`write_report`, since the package of that name is lwspec's own.
 
 `load` checks a spec and says where its records lie; every other function takes what it returns, and
 reads the spec and the records anew. Errors that a user can cause or mend are LwspecError. Nothing
@@ -40,7 +40,7 @@ WIDTH = 200
 
 Executor = Literal["local", "slurm"]
 Progress = Callable[[str], object]
-"""Is given a line whenever there is something new to say, such as `print`."""
+"""Is given a line, as `print` is, whenever there is something new to say."""
 
 
 def load(
@@ -102,10 +102,10 @@ def plan(project: Project) -> Plan:
     said, made = _plain(plan_json(session, change)), session.plan
     text = _text(lambda console: show_plan(session, change, console))
     session.memory.remember_shown(made)
-    jobs = [_priced(job) for job in said["jobs"]]
+    rows = [{**job, **job.get("price", {})} for job in said["jobs"]]
     return Plan(
         _frame(said["experiments"]),
-        _frame(jobs),
+        _frame(rows).drop(columns="price", errors="ignore"),
         made.loaded.spec.budget.gpu_hours,
         made.spent_hours,
         made.left_hours,
@@ -360,9 +360,9 @@ def _whole(project: Project, name: str) -> DataFrame:
 
     records = read_all(project.open())
     types = {pyarrow.int64(): pandas.Int64Dtype(), pyarrow.bool_(): pandas.BooleanDtype()}
-    made: DataFrame = TABLES[name](records).whole().to_pandas(types_mapper=types.get)
+    whole = TABLES[name](records).whole()
     records.numbers.save()
-    return made
+    return whole.to_pandas(types_mapper=types.get)
 
 
 def _plain(said: Mapping[str, Any]) -> Any:
@@ -374,11 +374,6 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     import pandas
 
     return pandas.DataFrame(rows)
-
-
-def _priced(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A job of a plan with its price in columns."""
-    return {**{key: job[key] for key in job if key != "price"}, **job.get("price", {})}
 
 
 def _tried(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,9 @@ def test_slurm_is_asked_where_it_is_named(
         lwspec.submit(spec, executor="slurm")
     with pytest.raises(UsageError, match="are for SLURM"):
         lwspec.submit(spec, executor="local", cluster="lab")
+    with pytest.raises(UsageError, match="no executor 'slrum'") as refused:
+        lwspec.submit(spec, executor="slrum")
+    assert refused.value.nearest == "slurm"
     assert not (project.runs / "submissions").exists()
 
 
@@ -197,5 +200,5 @@ def test_nothing_is_made_of_what_has_not_run_or_was_edited(
 
 def test_why_is_that_of_the_command_line(finished: Project) -> None:
     lwspec.plan(opened(finished))
-    told = finished.run("why", "main:bridge/colour", "--json").stdout
+    told = finished.run("why", "main:bridge/colour", "--json", "--runs", str(finished.runs)).stdout
     assert lwspec.why(opened(finished), "main:bridge/colour") == json.loads(told)

@@ -19,8 +19,9 @@ from lwspec.engine.lock import STARTING, only_one
 from lwspec.engine.pack import in_order, packs
 from lwspec.engine.runfolder import Runs
 from lwspec.engine.submit import LOCAL, write_jobs
-from lwspec.errors import BudgetError, UsageError
+from lwspec.errors import BudgetError, UsageError, nearest
 
+EXECUTORS = ("local", "slurm")
 INTERRUPTED = 130
 """The exit status of what a person stopped, as a shell gives it."""
 
@@ -55,8 +56,14 @@ def start(options: argparse.Namespace, agree: Agree) -> int:
 def on_slurm(executor: str | None, cluster: str | None) -> bool:
     """Whether jobs are for SLURM: where it is named, or a cluster is and nothing else.
 
-    Raises UsageError for a cluster on this machine.
+    Raises UsageError for another executor, and for a cluster on this machine.
     """
+    if executor not in (None, *EXECUTORS):
+        raise UsageError(
+            f"there is no executor {executor!r}",
+            nearest=nearest(executor, EXECUTORS),
+            remedy=f"choose among: {', '.join(EXECUTORS)}",
+        )
     if executor == "local" and cluster:
         raise _for_slurm()
     return executor == "slurm" or bool(cluster)

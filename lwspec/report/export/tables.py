@@ -203,7 +203,7 @@ def estimates(records: Records) -> Flat:
                     "experiment": group.experiment,
                     "arm": group.arm,
                     "task": group.task,
-                    "point": group.point,
+                    "point": group.point or None,
                     "metric": metric,
                     "mean": made.mean,
                     "low": made.low,
