@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from lwspec.cli.submit import Agree
     from lwspec.engine.plan import Change
 
-WIDTH = 200
-"""Columns of a plan and a status as text."""
-
 Executor = Literal["local", "slurm"]
 Progress = Callable[[str], object]
 """Is given a line, as `print` is, whenever there is something new to say."""
@@ -389,7 +386,7 @@ def _text(show: Callable[[Console], None]) -> str:
     from rich.console import Console
 
     text = StringIO()
-    show(Console(file=text, width=WIDTH, highlight=False, soft_wrap=True))
+    show(Console(file=text, width=200, highlight=False, soft_wrap=True))
     return text.getvalue().rstrip()
 
 

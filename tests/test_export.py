@@ -1,4 +1,4 @@
-"""The records as files and for experiment trackers: what other programs read is what was recorded."""
+"""The records as files and for trackers: what other programs read is what was recorded."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_every_format_holds_every_record(finished: Project, tmp_path: Path) -> N
 
 def test_a_sweep_has_a_column_for_each_of_its_settings(project: Project) -> None:
     project.change(
-        "depth = 1, heads = 2 }",
-        'depth = 1, heads = 2 }\nsweep = { "bridge.latents" = [2, 4], "train.epochs" = [1, 2] }',
+        "latents = 4, width = 16, depth = 1, heads = 2 }",
+        'width = 16, depth = 1, heads = 2 }\nsweep = { "bridge.latents" = [2, 4], "train.epochs" = [1, 2] }',
     )
     found = lwspec.results(opened(project))
     points = found[found["arm"] == "bridge"][["bridge.latents", "train.epochs", "seed"]]
