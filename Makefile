@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu clean
+.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism test-trackers notebook statistics bench scale bench-gpu clean
 
 setup: .venv/ready
 
@@ -65,6 +65,15 @@ test-gpu: setup
 # Every arm twice, to the same bytes: some minutes.
 test-determinism: setup
 	$(BIN)/pytest -m every_arm -n 0
+
+# Exports read back with the clients of MLflow and Weights & Biases, which it installs: 120 MB.
+test-trackers: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mlflow,wandb]'
+	$(BIN)/pytest -n 0 tests/test_export.py
+
+# What docs/notebook.ipynb shows, from a run of this code.
+notebook: setup
+	$(BIN)/python tests/notebook.py
 
 # How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
 statistics: setup

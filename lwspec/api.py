@@ -386,7 +386,7 @@ def _text(show: Callable[[Console], None]) -> str:
     from rich.console import Console
 
     text = StringIO()
-    show(Console(file=text, width=200, highlight=False, soft_wrap=True))
+    show(Console(file=text, width=200, highlight=False, soft_wrap=True, force_jupyter=False))
     return text.getvalue().rstrip()
 
 

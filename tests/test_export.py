@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
-from conftest import Project
+from conftest import ROOT, Project
 from pyarrow import parquet
 
 import lwspec
@@ -48,10 +50,8 @@ def test_every_format_holds_every_record(finished: Project, tmp_path: Path) -> N
 
 
 def test_a_sweep_has_a_column_for_each_of_its_settings(project: Project) -> None:
-    project.change(
-        "latents = 4, width = 16, depth = 1, heads = 2 }",
-        'width = 16, depth = 1, heads = 2 }\nsweep = { "bridge.latents" = [2, 4], "train.epochs" = [1, 2] }',
-    )
+    swept = 'sweep = { "bridge.latents" = [2, 4], "train.epochs" = [1, 2] }'
+    project.change("latents = 4, width = 16, depth = 1, heads = 2 }", f"width = 16 }}\n{swept}")
     found = lwspec.results(opened(project))
     points = found[found["arm"] == "bridge"][["bridge.latents", "train.epochs", "seed"]]
     assert sorted(map(tuple, points.to_numpy())) == [
@@ -190,3 +190,17 @@ def test_wandb_reads_every_run(
         own = points[(points["job"] == row["fit"]) & (points["name"] == "train_loss")]
         told = [(s["_step"], s["train_loss"]) for s in steps if "train_loss" in s]
         assert told == list(zip(own["step"], own["value"], strict=True))
+
+
+def test_what_datasette_is_told_is_there(finished: Project) -> None:
+    told = json.loads((ROOT / "docs/datasette.json").read_text())["databases"]["results"]
+    with closing(sqlite3.connect(finished.folder / "results.db")) as connection:
+        asked = connection.execute("select name from sqlite_master where type in ('table', 'view')")
+        names = [name for (name,) in asked]
+        assert set(told["tables"]) == set(names)
+        for name, said in told["tables"].items():
+            columns = [row[1] for row in connection.execute(f"pragma table_info({name})")]
+            assert {*said.get("columns", ()), *said.get("facets", ())} <= set(columns)
+        for name, query in told["queries"].items():
+            given = {"metric": "train_loss", "label": "bridge"}
+            assert connection.execute(query["sql"], given).fetchall(), name
