@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -22,7 +21,6 @@ def run(folder: Path) -> NotebookNode:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(
         notebook,
-        km=AsyncKernelManager(kernel_name="python3", transport="ipc"),  # no port for others
         timeout=LONGEST_S,
         record_timing=False,
         resources={"metadata": {"path": folder}},
