@@ -52,6 +52,7 @@ def test_every_format_holds_every_record(finished: Project, tmp_path: Path) -> N
 def test_a_sweep_has_a_column_for_each_of_its_settings(project: Project) -> None:
     swept = 'sweep = { "bridge.latents" = [2, 4], "train.epochs" = [1, 2] }'
     project.change("latents = 4, width = 16, depth = 1, heads = 2 }", f"width = 16 }}\n{swept}")
+    project.change("[[table]]\n", '[[table]]\nunequal = "one arm is swept"\n')
     found = lwspec.results(opened(project))
     points = found[found["arm"] == "bridge"][["bridge.latents", "train.epochs", "seed"]]
     assert sorted(map(tuple, points.to_numpy())) == [
