@@ -14,11 +14,15 @@ import pandas
 import pytest
 from conftest import ROOT, Project
 from pyarrow import parquet
+from sqlalchemy import insert
 
 import lwspec
+from lwspec.engine import store as db
+from lwspec.engine.store import Store
 from lwspec.errors import UsageError
 from lwspec.report.export.files import write_files
 from lwspec.report.export.tables import TEXT, WHOLE, _flat
+from lwspec.report.query import read_points
 
 READ: dict[str, Callable[[Path], pandas.DataFrame]] = {
     "csv": lambda path: pandas.read_csv(path, dtype_backend="numpy_nullable"),
@@ -205,3 +209,18 @@ def test_what_datasette_is_told_is_there(finished: Project) -> None:
         for name, query in told["queries"].items():
             given = {"metric": "train_loss", "label": "bridge"}
             assert connection.execute(query["sql"], given).fetchall(), name
+
+
+def test_points_come_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results.db", shared=False)
+    steps = [("fit-b", 100), ("fit-a", 9), ("fit-b", 20), ("fit-a", 10), ("fit-c", 1)]
+    with store.write() as connection:
+        rows = [
+            {"job": job, "name": "train_loss", "step": step, "attempt": 1, "value": step / 2}
+            for job, step in steps
+        ]
+        connection.execute(insert(db.points), rows)
+    found = [point for some in read_points(store, ["fit-a", "fit-b"]) for point in some]
+    assert [(job, step, value) for job, _, step, _, value in found] == [
+        ("fit-a", 9, 4.5), ("fit-a", 10, 5.0), ("fit-b", 20, 10.0), ("fit-b", 100, 50.0),
+    ]  # fmt: skip
