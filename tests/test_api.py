@@ -111,7 +111,9 @@ def test_another_plan_than_the_one_shown_is_refused(
         lwspec.submit(spec, only="no_message")
     status = lwspec.submit(spec, only="no_message", yes=True)  # which is done
     assert status.counts["waiting"] > 0
+    project.change("learning_rate = 2e-3", "learning_rate = 3e-3")
     assert lwspec.plan(spec).change is not None
+    lwspec.submit(spec, only="no_message")  # it was shown
 
 
 def test_what_is_wrong_is_an_error_of_lwspec(project: Project, tmp_path: Path) -> None:
