@@ -23,6 +23,7 @@ def run(folder: Path) -> NotebookNode:
         notebook,
         timeout=LONGEST_S,
         record_timing=False,
+        coalesce_streams=True,  # else their number depends on how long a cell takes
         resources={"metadata": {"path": folder}},
     )
     client.execute()
