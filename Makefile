@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu docs errors screenshots test-tutorial clean
+.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu docs errors screenshots test-tutorial test-trackers notebook clean
 
 setup: .venv/ready
 
@@ -82,6 +82,15 @@ test-determinism: setup
 # What the tutorial says, typed in its order: some minutes.
 test-tutorial: setup
 	$(BIN)/pytest -m tutorial -n 0
+
+# Exports read back with the clients of MLflow and Weights & Biases, which it installs: 120 MB.
+test-trackers: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mlflow,wandb]'
+	$(BIN)/pytest -n 0 tests/test_export.py
+
+# What docs/notebook.ipynb shows, from a run of this code.
+notebook: setup
+	$(BIN)/python tests/notebook.py
 
 # How far the intervals and tests can be trusted, by simulation: about five minutes on one core.
 statistics: setup

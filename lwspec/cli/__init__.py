@@ -25,6 +25,7 @@ VERBS = {
     "submit": "run what the plan lacks",
     "status": "every job's state, progress, and what was spent",
     "report": "tables, figures, numbers.tex and the paper, or an HTML page, from the records",
+    "export": "the records as CSV, Parquet or JSON lines, or for MLflow or Weights & Biases",
     "run": "submit here, wait, report",
     "logs": "what a job printed, of its newest attempt",
     "cancel": "take jobs back: they stop, and nothing starts them again by itself",
@@ -116,6 +117,8 @@ def _arguments(name: str, verb: argparse.ArgumentParser) -> None:
         )
     if name in ("report", "run"):
         verb.add_argument("--strict", action="store_true", help="exit 1 where a cell lacks runs")
+    if name == "export":
+        _export(verb)
     if name in ("report", "status"):
         verb.add_argument("--rescan", action="store_true", help="look at finished jobs again")
     if name in ("plan", "status", "why"):
@@ -137,6 +140,23 @@ def _init(verb: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=FILE[,TEST]",
         help="rows of a task of your own (csv, jsonl, parquet), or the NAME alone of a known one",
+    )
+
+
+def _export(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--to", type=Path, default=Path("export"), metavar="DIR", help="default: export"
+    )
+    verb.add_argument(
+        "--format",
+        choices=("csv", "parquet", "jsonl", "mlflow", "wandb"),
+        default="csv",
+        help="files, or what a tracker's own client writes (default: csv)",
+    )
+    verb.add_argument(
+        "--intervals",
+        action="store_true",
+        help="also estimates, which are means over seeds with their intervals",
     )
 
 

@@ -3,27 +3,66 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
-from lwspec.cli.plan import change_since_submit, show_plan
+from lwspec.cli.plan import change_since_submit, show_plan, wide_console
 from lwspec.cli.session import Session, matching
 from lwspec.engine.evidence import source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import in_order
 from lwspec.engine.plan import Plan, compare
+from lwspec.engine.states import State
 from lwspec.errors import BudgetError, UsageError
 
+MOST_LINES = 20
+"""Of what differs between two plans."""
+TROUBLED = (State.FAILED, State.BLOCKED, State.INTERRUPTED, State.LOST, State.CANCELLED)
 
-def agree(session: Session, only: str | None, agreed: bool) -> set[str]:
-    """The jobs to start: of the plan that was shown, and within the budget.
 
-    Raises UsageError where the plan differs from the one shown, BudgetError where it costs more
-    than is left.
+Hold = Callable[[Session], None]
+"""Raises UsageError where the plan is not the one that was shown, and nobody agrees to it."""
+
+
+def agree(session: Session, only: str | None, hold: Hold) -> set[str]:
+    """The jobs to start: of the plan that `hold` lets pass, and within the budget.
+
+    Raises BudgetError where it costs more than is left.
     """
-    hold_to_what_was_shown(session, agreed)
+    hold(session)
     wanted = chosen(session.plan, only)
     check_budget(session.plan, wanted)
     return wanted
+
+
+def agree_again(session: Session, only: str | None, hold: Hold) -> set[str]:
+    """The same of what failed, was lost or was cancelled, and of what it needs.
+
+    Raises UsageError where there is nothing of the kind.
+    """
+    plan = session.plan
+    troubled = {job for job in plan.to_run if plan.states[job] in TROUBLED}
+    if not troubled:
+        raise UsageError(
+            "nothing failed, was lost or was cancelled",
+            remedy="lwspec submit starts what has not run yet",
+        )
+    hold(session)
+    asked = chosen(plan, only)
+    wanted = {job for job in asked if job in troubled or _feeds(plan, job, troubled & asked)}
+    check_budget(plan, wanted)
+    return wanted
+
+
+def _feeds(plan: Plan, job: str, troubled: set[str]) -> bool:
+    """Whether a job is an input, at any distance, of one that is tried again."""
+    jobs = plan.expansion.jobs
+    waiting = [source for other in troubled for source in jobs[other].inputs.values()]
+    while waiting:
+        source = waiting.pop()
+        if source == job:
+            return True
+        waiting += jobs[source].inputs.values()
+    return False
 
 
 def check_budget(plan: Plan, wanted: Collection[str]) -> None:
@@ -47,25 +86,40 @@ def check_budget(plan: Plan, wanted: Collection[str]) -> None:
     )
 
 
-def hold_to_what_was_shown(session: Session, agreed: bool) -> None:
-    """Ask before running anything but the plan that was shown last."""
+def since_shown(session: Session) -> list[str] | None:
+    """What differs from the plan that was shown last, a line each; None where none was shown."""
     plan, shown = session.plan, session.memory.shown(session.loaded.spec.name)
-    code = set(source_files().items()) ^ set(shown["source_files"].items()) if shown else set()
-    if shown is not None and shown["digest"] == plan.digest and not code:
-        return
-    show_plan(session, change_since_submit(session))
-    session.memory.remember_shown(plan)
-    if shown is None or agreed:
-        return
+    if shown is None:
+        return None
+    code = set(source_files().items()) ^ set(shown["source_files"].items())
+    if shown["digest"] == plan.digest and not code:
+        return []
     change = compare(plan, shown["jobs"])
+    lines = [f"changed  {line}" for line in change.changed]
+    lines += [f"new  {label}" for label in change.new]
+    lines += [f"gone  {label}" for label in change.gone]
+    lines += [f"code  lwspec/kernels/{file}" for file in sorted({file for file, _ in code})]
+    return lines[:MOST_LINES] or ["the epochs of some fits"]
+
+
+def holder(agreed: bool) -> Hold:
+    """Shows a plan that was not shown before; asks, unless agreed, where it is another."""
+
+    def hold(session: Session) -> None:
+        differs = since_shown(session)
+        if differs == []:
+            return
+        show_plan(session, change_since_submit(session), wide_console())
+        session.memory.remember_shown(session.plan)
+        if differs is not None and not agreed:
+            _ask(differs)
+
+    return hold
+
+
+def _ask(differs: Sequence[str]) -> None:
     print("\nthe plan differs from the one shown last:")
-    lines = [
-        *(f"  changed  {line}" for line in change.changed),
-        *(f"  new  {x}" for x in change.new),
-    ]
-    lines += [f"  gone  {label}" for label in change.gone]
-    lines += [f"  code  lwspec/kernels/{file}" for file in sorted({file for file, _ in code})]
-    print("\n".join(lines[:20]) or "  the epochs of some fits")
+    print("\n".join(f"  {line}" for line in differs))
     if not sys.stdin.isatty():
         raise UsageError(
             "the plan has changed since it was shown",

@@ -7,6 +7,7 @@ import os
 import signal
 
 from lwspec.cli.session import Session, matching, open_session
+from lwspec.engine.job import Job
 from lwspec.engine.process import lives
 from lwspec.engine.slurm.send import cancel
 from lwspec.engine.states import State
@@ -16,18 +17,27 @@ ACTIVE = (State.RUNNING, State.QUEUED)
 
 
 def main(options: argparse.Namespace) -> int:
+    """Cancel the jobs that match, and say which were."""
+    session = open_session(options.spec, options.db, options.runs)
+    for job in take_back(session, options.only):
+        print(f"cancelled  {job.kind} {job.label}")
+    print("next       lwspec retry, or submit, starts them again")
+    return 0
+
+
+def take_back(session: Session, only: str | None) -> list[Job]:
     """Cancel what was started and is not done; what shares an allocation with it ends too.
 
-    Jobs of an earlier plan that SLURM still holds are among them.
+    Jobs of an earlier plan that SLURM still holds are among them. Raises UsageError where there is
+    none.
     """
-    session = open_session(options.spec, options.db, options.runs)
     plan, folder = session.plan, session.runs.folder
     gone = [folder(job).job() for job in plan.granted_s if job not in plan.expansion.jobs]
     known = {job.id: job for job in (*plan.expansion.jobs.values(), *gone)}
     over = (State.DONE, State.CANCELLED, State.FAILED)
     asked = [
         job.id
-        for job in matching(list(known.values()), options.only)
+        for job in matching(list(known.values()), only)
         if plan.states.get(job.id) not in over and (folder(job.id).path / "job.json").exists()
     ]
     if not asked:
@@ -42,10 +52,7 @@ def main(options: argparse.Namespace) -> int:
         _stop_here(session, job)
     ids = {session.watched.slurm_id(job) for job in queued}
     cancel(sorted(id for id in ids if id is not None))
-    for job in taken:
-        print(f"cancelled  {known[job].kind} {known[job].label}")
-    print("next       lwspec retry, or submit, starts them again")
-    return 0
+    return [known[job] for job in taken]
 
 
 def _stop_here(session: Session, job: str) -> None:

@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plan_json(session, change), indent=1))
     else:
-        show_plan(session, change)
+        show_plan(session, change, wide_console())
     session.memory.remember_shown(session.plan)
     return 3 if over_budget(session.plan) else 0
 
@@ -51,9 +51,9 @@ def change_since_submit(session: Session) -> Change | None:
     return compare(session.plan, earlier["jobs"]) if earlier else None
 
 
-def show_plan(session: Session, change: Change | None) -> None:
+def show_plan(session: Session, change: Change | None, console: Console) -> None:
     """Print the plan for a person."""
-    plan, console = session.plan, wide_console()
+    plan = session.plan
     checked = check_paper(plan, session.runs.path)
     budget = plan.loaded.spec.budget
     console.print(f"{_headline(plan)} · counted in {budget.gpu}, {budget.gpus} at once\n")

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from lwspec.cli.pace import Pace, Paces
+from lwspec.cli.session import to_stdout
 from lwspec.cli.terminal import printable
 from lwspec.engine.local import Running, Tick
 from lwspec.engine.runfolder import Runs
@@ -32,7 +33,7 @@ def observer(runs: Runs) -> Iterator[Callable[[Tick], None]]:
     console = Console(highlight=False)
     watch = _Watch(runs)
     if not console.is_terminal:
-        yield _Lines(watch)
+        yield _Lines(watch, to_stdout)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -42,6 +43,12 @@ def observer(runs: Runs) -> Iterator[Callable[[Tick], None]]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Bars(progress, watch)
+
+
+@contextmanager
+def in_lines(runs: Runs, say: Callable[[str], None]) -> Iterator[Callable[[Tick], None]]:
+    """The same as lines, to whoever takes them."""
+    yield _Lines(_Watch(runs), say)
 
 
 class _Watch:
@@ -68,8 +75,8 @@ class _Watch:
 class _Lines:
     """A line whenever a job ends, and one every ten seconds."""
 
-    def __init__(self, watch: _Watch) -> None:
-        self._watch = watch
+    def __init__(self, watch: _Watch, say: Callable[[str], None]) -> None:
+        self._watch, self._say = watch, say
         self._last: tuple[int, int] = (-1, -1)
         self._at = 0.0
 
@@ -80,7 +87,7 @@ class _Lines:
         self._last, self._at = state, now
         running = ", ".join(self._watch.at(one)[0] for one in tick.running)
         failed = f" · {tick.failed} failed" if tick.failed else ""
-        print(f"{tick.done}/{tick.jobs} jobs{failed} · {running or 'none running'}", flush=True)
+        self._say(f"{tick.done}/{tick.jobs} jobs{failed} · {running or 'none running'}")
 
 
 class _Bars:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from lwspec.cli.session import Session, open_session
 from lwspec.errors import ReportError
 from lwspec.report.content import Content, make_content
-from lwspec.report.evidence import read_evidence
+from lwspec.report.evidence import Evidence, read_evidence
 from lwspec.report.numbers import Numbers
 from lwspec.report.page.write import check_path, write_page
 from lwspec.report.paper.pdf import compile_pdf
@@ -28,8 +29,35 @@ def main(options: argparse.Namespace) -> int:
     return report(session, folder, strict=options.strict, page=options.html)
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """What a report wrote, and of what."""
+
+    content: Content
+    paper: Written | None
+    pdf: Path | None
+    """None where LaTeX is not installed, or the spec has no paper."""
+    page: Path | None
+
+
 def report(session: Session, folder: Path | None, *, strict: bool, page: Path | None = None) -> int:
     """Render everything that the spec promises, and say what the records could not fill."""
+    rendered = render(session, folder, page)
+    if page is not None:
+        print(f"wrote {os.path.relpath(page)}")
+    if rendered.paper is not None:
+        _say_written(rendered.paper, rendered.pdf)
+    for judged in rendered.content.claims:
+        print(f"claim {judged.claim.name}: {judged.verdict.value} {judged.p_text or judged.why}")
+    for gap in rendered.content.gaps:
+        print(f"gap: {gap}")
+    if strict:
+        check_complete(rendered.content)
+    return 0
+
+
+def render(session: Session, folder: Path | None, page: Path | None) -> Rendered:
+    """Write the paper's folder, the page, or both. Raises ReportError where nothing has run."""
     content = read_content(session)
     if not any(job in session.plan.states for job in content.results.outputs):
         raise ReportError("no run of this spec has finished", remedy="lwspec submit")
@@ -41,17 +69,14 @@ def report(session: Session, folder: Path | None, *, strict: bool, page: Path | 
             compiling = beside.submit(compile_pdf, paper.tex, content.evidence.newest, made_before)
         if page is not None:
             write_page(content, page)
-            print(f"wrote {os.path.relpath(page)}")
-    if paper is not None:
-        _say_written(paper, compiling.result() if compiling else None)
-    for judged in content.claims:
-        print(f"claim {judged.claim.name}: {judged.verdict.value} {judged.p_text or judged.why}")
-    for gap in content.gaps:
-        print(f"gap: {gap}")
-    if content.gaps and strict:
+    return Rendered(content, paper, compiling.result() if compiling else None, page)
+
+
+def check_complete(content: Content) -> None:
+    """Raise ReportError where a number rests on fewer runs than the spec asks for."""
+    if content.gaps:
         count = len(content.gaps)
         raise ReportError("1 gap" if count == 1 else f"{count} gaps", remedy="lwspec submit")
-    return 0
 
 
 def _say_written(paper: Written, pdf: Path | None) -> None:
@@ -72,10 +97,15 @@ def _say_written(paper: Written, pdf: Path | None) -> None:
 
 def read_content(session: Session) -> Content:
     """Everything that the report shows. Raises ReportError for a file that has changed."""
-    results = read_results(session.store)
-    evidence = read_evidence(session.store, session.plan, session.runs.path)
-    verify(session.plan, results, evidence, session.runs.path)
-    numbers = Numbers(session.plan, results, session.runs.path)
+    numbers, evidence = read_numbers(session)
     content = make_content(session.plan, numbers, evidence)
     numbers.save()
     return content
+
+
+def read_numbers(session: Session) -> tuple[Numbers, Evidence]:
+    """What was recorded, and what stands behind it, held against the files."""
+    results = read_results(session.store)
+    evidence = read_evidence(session.store, session.plan, session.runs.path)
+    verify(session.plan, results, evidence, session.runs.path)
+    return Numbers(session.plan, results, session.runs.path), evidence

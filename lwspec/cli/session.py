@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -42,16 +42,35 @@ class Session:
     memory: PlanMemory
 
 
+def to_stdout(line: str) -> None:
+    """Tell a person at a terminal, or whatever reads a pipe, at once."""
+    print(line, flush=True)
+
+
+def to_stderr(line: str) -> None:
+    """The same of what stands beside the answer."""
+    print(f"lwspec: {printable(line)}", file=sys.stderr)
+
+
 def open_session(
-    spec: Path | None, db: Database, runs: Path, *, rescan: bool = False, quiet: bool = False
+    spec: Path | None,
+    db: Database,
+    runs: Path,
+    *,
+    rescan: bool = False,
+    quiet: bool = False,
+    warn: Callable[[str], None] = to_stderr,
 ) -> Session:
     """Check the spec, ingest what is new, and plan. Writes nothing if the spec is wrong.
 
     Where no spec is named, the one that was planned last is taken and, unless `quiet`, named.
+    `warn` is told of what was gone around.
     """
     folder = Runs(runs)
     memory = PlanMemory(folder)
-    path = spec or _planned_last(memory, quiet)
+    path = spec or planned_last(memory)
+    if spec is None and not quiet:
+        print(f"spec {_shown(path)}, planned last here")
     arms = declarations(arm_files(path))
     loaded = load(path, arms)
     fingerprints = Fingerprints(runs / "cache" / "fingerprints.json")
@@ -61,9 +80,9 @@ def open_session(
     store = Store(db, shared=_shared(loaded, db))
     if store.migrated:
         copy = f"what it was: {store.backup}" if store.backup else "no copy of it was kept"
-        print(f"lwspec: {named(db)} was migrated; {copy}", file=sys.stderr)
+        warn(f"{named(db)} was migrated; {copy}")
     for problem in ingest(folder, store, expansion.jobs, rescan):
-        print(f"lwspec: {printable(f'{problem.where}: {problem.what}')}", file=sys.stderr)
+        warn(f"{problem.where}: {problem.what}")
     records = read_records(store, expansion.jobs)
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
@@ -81,6 +100,26 @@ def _shared(loaded: LoadedSpec, db: Database) -> bool:
         return False
     clusters = loaded.spec.cluster.values()
     return any(c.shared_runs for c in clusters) or may_be_shared(db, mounts())
+
+
+@dataclass(frozen=True)
+class Project:
+    """A spec, and where its records lie."""
+
+    spec: Path | None
+    """None of the one that was planned last."""
+    db: Database
+    runs: Path
+    say: Callable[[str], None] = field(default=to_stdout, repr=False, compare=False)
+    """Is told how far the work is."""
+    warn: Callable[[str], None] = field(default=to_stderr, repr=False, compare=False)
+    """Is told what was gone around, and what was asked again."""
+
+    def open(self, *, rescan: bool = False, quiet: bool = True) -> Session:
+        """Look at it now: `open_session`."""
+        return open_session(
+            self.spec, self.db, self.runs, rescan=rescan, quiet=quiet, warn=self.warn
+        )
 
 
 def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:
@@ -103,14 +142,14 @@ def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:
     return found
 
 
-def _planned_last(memory: PlanMemory, quiet: bool) -> Path:
+def planned_last(memory: PlanMemory) -> Path:
+    """The spec that was planned last. Raises UsageError where none was."""
     path = memory.last_spec()
     if path is None:
         raise UsageError("no spec is named and none was planned here", remedy="lwspec plan SPEC")
-    try:
-        shown = path.relative_to(Path.cwd())
-    except ValueError:
-        shown = path
-    if not quiet:
-        print(f"spec {shown}, planned last here")
-    return shown
+    return path
+
+
+def _shown(path: Path) -> Path:
+    """A path as it is typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lwspec.cli.agree import check_budget, nothing_to_run
-from lwspec.cli.session import Session, open_session
+from lwspec.cli.session import Project, Session
 from lwspec.cli.summary import summary
 from lwspec.cli.terminal import printable
 from lwspec.engine.due import due
@@ -39,44 +38,52 @@ LONGEST_WAIT_S = 30.0
 LOCK_WAIT_S = 60.0
 
 
-def submit_to_slurm(options: argparse.Namespace, agree: Callable[[Session], set[str]]) -> int:
-    """Submit what `agree` returns; with --wait, 0 when all of it is done and 1 if a job failed."""
-    open_session(
-        options.spec, options.db, options.runs, quiet=True
-    )  # writes nothing if it is wrong
-    with only_one(options.runs, STARTING, LOCK_WAIT_S):
-        settle_doubts(Runs(options.runs), watch, SBATCH_S)
-        session = open_session(options.spec, options.db, options.runs)
+@dataclass(frozen=True)
+class Sending:
+    """How jobs are sent to SLURM."""
+
+    cluster: str | None
+    """A [cluster.NAME] table of the spec; None of the only one, or the default."""
+    snapshot: bool
+    """Whether jobs run a copy of the code as it is now."""
+    wait: bool
+    dry_run: bool = False
+
+
+def submit_to_slurm(project: Project, how: Sending, agree: Callable[[Session], set[str]]) -> int:
+    """Submit what `agree` returns; with `wait`, 0 when all of it is done and 1 if a job failed."""
+    project.open()  # writes nothing if the spec is wrong
+    with only_one(project.runs, STARTING, LOCK_WAIT_S):
+        settle_doubts(Runs(project.runs), watch, SBATCH_S)
+        session = project.open(quiet=False)
         wanted = agree(session)
-        home = take_snapshot(session.runs) if options.snapshot else None
-        target = _target(session, options.cluster, home)
+        home = take_snapshot(session.runs) if how.snapshot else None
+        target = _target(session, how.cluster, home)
         if not wanted:
-            print(nothing_to_run(session.plan))
-        if options.dry_run:
-            return _show(session, target, wanted)
+            project.say(nothing_to_run(session.plan))
+        if how.dry_run:
+            return _show(project, session, target, wanted)
         if wanted:
             allowance_s = session.plan.shared_allowances_s(wanted)
             made = _arrays(session, target, allowance_s, _unsaved_s(session.plan, wanted))
-            write_jobs(
-                session.plan, session.runs, allowance_s, SLURM, any_code=not options.snapshot
-            )
+            write_jobs(session.plan, session.runs, allowance_s, SLURM, any_code=not how.snapshot)
             session.memory.remember_submitted(session.plan)
             try:
-                _send(session, target, made)
+                _send(project, session, target, made)
             except BusyError as error:
-                if not options.wait:
+                if not how.wait:
                     raise
-                print(f"lwspec: {error}", file=sys.stderr)  # what is left is sent while waiting
-    if not options.wait:
+                project.warn(str(error))  # what is left is sent while waiting
+    if not how.wait:
         return 0
     try:
-        return wait(options, wanted)
+        return wait(project, wanted)
     except KeyboardInterrupt:
-        print("lwspec: jobs in SLURM go on; lwspec status looks at them", file=sys.stderr)
+        project.warn("jobs in SLURM go on; lwspec status looks at them")
         raise
 
 
-def keep_going(options: argparse.Namespace, session: Session) -> int:
+def keep_going(project: Project, session: Session) -> int:
     """Submit again, where it was before, what may be tried again; how many jobs.
 
     What was sent to another cluster, or from other code, is left for the next look. Raises
@@ -84,9 +91,9 @@ def keep_going(options: argparse.Namespace, session: Session) -> int:
     """
     if not _due(session):
         return 0
-    with only_one(options.runs, STARTING, LOCK_WAIT_S):
+    with only_one(project.runs, STARTING, LOCK_WAIT_S):
         settle_doubts(session.runs, watch, SBATCH_S)
-        session = open_session(options.spec, options.db, options.runs, quiet=True)
+        session = project.open()
         before, wanted = _sent_alike(session, _due(session))
         if before is None:
             return 0
@@ -97,7 +104,7 @@ def keep_going(options: argparse.Namespace, session: Session) -> int:
             job: _limited_s(session.runs.folder(job), more_s)
             for job, more_s in session.plan.shared_allowances_s(wanted).items()
         }
-        _send(session, target, _arrays(session, target, allowance_s, {}))
+        _send(project, session, target, _arrays(session, target, allowance_s, {}))
     return len(wanted)
 
 
@@ -129,36 +136,36 @@ def _limited_s(folder: JobFolder, more_s: float) -> float:
     return float(folder.record()["allowance_s"])
 
 
-def wait(options: argparse.Namespace, wanted: set[str]) -> int:
+def wait(project: Project, wanted: set[str]) -> int:
     """Look on until nothing runs, waits or may be tried again; then the summary's exit status.
 
     A cluster that does not answer is asked again.
     """
     wanted, said, pause_s = set(wanted), ["", ""], WAIT_EVERY_S
     while True:
-        session = open_session(options.spec, options.db, options.runs, quiet=True)
+        session = project.open()
         plan = session.plan
         wanted |= set(plan.in_hand)
         counts = Counter(plan.states[job] for job in plan.expansion.to_run)
         line = " · ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-        again, trouble = try_again(options, session)
+        again, trouble = try_again(project, session)
         for place, text in enumerate((line, printable(redact(str(trouble or ""))))):
             if text and text != said[place]:
-                print(text, flush=True)
+                project.say(text)
             said[place] = text
         if not again and not plan.in_hand:
             if trouble is None:
-                return summary(session, wanted)
+                return summary(session, wanted, project.say)
             if not isinstance(trouble, BusyError):
                 raise trouble
         pause_s = min(2 * pause_s, LONGEST_WAIT_S) if trouble else WAIT_EVERY_S
         time.sleep(pause_s)
 
 
-def try_again(options: argparse.Namespace, session: Session) -> tuple[int, LwspecError | None]:
+def try_again(project: Project, session: Session) -> tuple[int, LwspecError | None]:
     """`keep_going`, for those who go on looking when it cannot: how many jobs, or why none."""
     try:
-        return keep_going(options, session), None
+        return keep_going(project, session), None
     except LwspecError as error:
         return 0, error
 
@@ -214,7 +221,9 @@ def _arrays(
     return prepare(made, target, allowance_s, unsaved_s, queued)
 
 
-def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> None:
+def _send(
+    project: Project, session: Session, target: Target, made: list[tuple[Array, int]]
+) -> None:
     """Submit arrays, saying how far it is; intents that never arrived are given up first."""
     spec, newest = session.loaded.spec, session.watched.newest
     for job in (job for array, _ in made for pack in array.packs for job in pack.jobs):
@@ -226,13 +235,13 @@ def _send(session: Session, target: Target, made: list[tuple[Array, int]]) -> No
     def observe(elements: int) -> None:
         nonlocal sent
         sent += elements
-        print(f"submitted {sent} of {total} allocations to {target.name}", flush=True)
+        project.say(f"submitted {sent} of {total} allocations to {target.name}")
 
     send(made, target, session.runs, spec.name, spec.retries, observe)
 
 
-def _show(session: Session, target: Target, wanted: set[str]) -> int:
-    """Print what sbatch would be given; ids that SLURM has yet to give are packs' ids."""
+def _show(project: Project, session: Session, target: Target, wanted: set[str]) -> int:
+    """Say what sbatch would be given; ids that SLURM has yet to give are packs' ids."""
     allowance_s = session.plan.shared_allowances_s(wanted)
     made = _arrays(session, target, allowance_s, _unsaved_s(session.plan, wanted))
     for number, (array, limit_minutes) in enumerate(made, start=1):
@@ -240,5 +249,5 @@ def _show(session: Session, target: Target, wanted: set[str]) -> int:
         folder = session.runs.path / "submissions" / name
         after = sorted(array.after)
         asked = asked_of(array, target.cluster, name, after, limit_minutes, target.home)
-        print(sbatch.text(asked, len(array.packs), folder))
+        project.say(sbatch.text(asked, len(array.packs), folder))
     return 0

@@ -30,11 +30,12 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(as_json(session), indent=1))
     else:
-        _show(session, Console(highlight=False, soft_wrap=True))
+        show(session, Console(highlight=False, soft_wrap=True))
     return 1 if State.FAILED in session.plan.states.values() else 0
 
 
-def _show(session: Session, console: Console) -> None:
+def show(session: Session, console: Console) -> None:
+    """Print the state for a person."""
     plan = session.plan
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("experiment")

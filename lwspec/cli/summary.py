@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-
-from rich.console import Console
+from collections.abc import Callable, Collection, Sequence
 
 from lwspec.cli.session import Session
 from lwspec.cli.terminal import printable
@@ -23,7 +21,7 @@ def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
     return tried[-1].outcome or told or "killed", (tried[-1].message or "").strip()
 
 
-def summary(session: Session, wanted: Collection[str]) -> int:
+def summary(session: Session, wanted: Collection[str], say: Callable[[str], None]) -> int:
     """Ingest, say what failed and why, and return the exit status."""
     jobs = session.plan.expansion.jobs
     ingest(session.runs, session.store, jobs)
@@ -31,25 +29,24 @@ def summary(session: Session, wanted: Collection[str]) -> int:
     owed = records.owed(jobs)
     held, cancelled = watch(session.runs).held, session.runs.cancelled(owed)
     found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
     for job in (jobs[id] for id in jobs if id in wanted):
         state = found[job.id]
         if state == State.INTERRUPTED:
-            console.print(f"stopped  {job.kind} {job.label}, log: lwspec logs {job.id}")
+            say(f"stopped  {job.kind} {job.label}, log: lwspec logs {job.id}")
         elif state == State.FAILED:
             kind, message = failure_of(records.attempts.get(job.id, ()), held.get(job.id))
-            console.print(f"failed   {job.kind} {job.label} [{kind}]")
-            console.print(f"         {printable(message)}")
-            console.print(f"         log: lwspec logs {job.id}")
+            say(f"failed   {job.kind} {job.label} [{kind}]")
+            say(f"         {printable(message)}")
+            say(f"         log: lwspec logs {job.id}")
         elif state == State.BLOCKED:
             roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
-            console.print(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
+            say(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
     done = sum(found[id] == State.DONE for id in wanted)
     spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
-    console.print(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
+    say(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
     if done == len(wanted):
         return 0
     failed = any(found[id] == State.FAILED for id in wanted)
     mend = "mend what failed, lwspec plan, then " if failed else ""
-    console.print(f"next     {mend}lwspec submit runs what is missing")
+    say(f"next     {mend}lwspec submit runs what is missing")
     return 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +13,9 @@ from rich.live import Live
 
 from lwspec.cli.pace import Paces
 from lwspec.cli.screen import changes, screen
-from lwspec.cli.session import Session, open_session
+from lwspec.cli.session import Project, Session
 from lwspec.cli.status import as_json
+from lwspec.cli.terminal import printable
 from lwspec.cli.view import View, look
 from lwspec.engine.lock import held
 from lwspec.engine.redact import redact
@@ -34,28 +33,27 @@ def watch(options: argparse.Namespace) -> int:
     with _shown(console, options.json) as show:
         while True:
             began = time.monotonic()
-            told = io.StringIO()
-            with contextlib.redirect_stderr(told):
-                session = open_session(
-                    options.spec, options.db, options.runs, rescan=rescan, quiet=quiet
-                )
+            told: list[str] = []
+            project = Project(options.spec, options.db, options.runs, warn=told.append)
+            session = project.open(rescan=rescan, quiet=quiet)
             quiet, rescan = True, False
-            again, trouble = _keep_going(options, session)
+            again, trouble = _keep_going(project, session)
             starting = held(options.runs) or bool(session.watched.newest)
-            notes = [*told.getvalue().splitlines(), *trouble]
+            lines = [line for text in told for line in printable(text).splitlines()]
+            notes = [*lines, *trouble]
             show(look(session, paces, starting=starting, trouble=notes), session)
             if not (again or session.plan.in_hand or held(options.runs)):
                 return 1 if State.FAILED in session.plan.states.values() else 0
             time.sleep(max(EVERY_S, time.monotonic() - began))
 
 
-def _keep_going(options: argparse.Namespace, session: Session) -> tuple[int, list[str]]:
+def _keep_going(project: Project, session: Session) -> tuple[int, list[str]]:
     """Submit to SLURM again what was submitted and may be tried again; what stands in the way."""
     if not session.watched.newest:
         return 0, []
     from lwspec.cli.slurm import try_again  # submitit is not for every command
 
-    again, trouble = try_again(options, session)
+    again, trouble = try_again(project, session)
     return again, [] if trouble is None else redact(str(trouble)).splitlines()
 
 

@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 from lwspec.engine.redact import redact_stream
 
@@ -37,8 +39,24 @@ def start_child(
         process = multiprocessing.get_context("spawn").Process(
             target=_run, args=arguments, daemon=True
         )
-    process.start()
+    with _main_left_out():
+        process.start()
     return process
+
+
+@contextmanager
+def _main_left_out() -> Iterator[None]:
+    """Keep the program that starts jobs out of their processes.
+
+    multiprocessing has a child import it, so that a script which calls lwspec without a guard
+    would begin anew in every job; and nothing of it is needed there.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _run(folders: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

@@ -19,8 +19,8 @@ from lwspec.engine.redact import redact
 from lwspec.errors import CodeError
 
 PACKAGE = Path(lwspec.__file__).parent
-NOT_OF_JOBS = ("cli", "report")
-"""Folders of the package that no job imports."""
+NOT_OF_JOBS = ("api.py", "cli", "report")
+"""What of the package no job imports."""
 RECORDED_PACKAGES = (
     "torch",
     "transformers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,27 @@ def read_results(store: Store) -> Results:
         spent = select(columns.job, func.sum(columns.device_s)).group_by(columns.job)
         device_s = {row[0]: float(row[1]) for row in connection.execute(spent)}
     return Results(outputs, device_s)
+
+
+_JOBS, _POINTS = 500, 100_000
+"""How many jobs are asked about at once, and how many points are read."""
+
+
+def read_points(
+    store: Store, jobs: Sequence[str]
+) -> Iterator[Sequence[tuple[str, str, int, int, float | None]]]:
+    """Job, name, step, attempt and value of each metric that jobs reported, some at a time.
+
+    Those of a job come in the order of their steps.
+    """
+    columns = db.points.c
+    asked = select(columns.job, columns.name, columns.step, columns.attempt, columns.value)
+    for start in range(0, len(jobs), _JOBS):
+        some = asked.where(columns.job.in_(jobs[start : start + _JOBS]))
+        with store.read() as connection:
+            found = connection.execute(some.order_by(columns.job, columns.step, columns.name))
+            for rows in found.partitions(_POINTS):
+                yield [(row.job, row.name, row.step, row.attempt, row.value) for row in rows]
 
 
 @dataclass(frozen=True)
