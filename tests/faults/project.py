@@ -133,7 +133,7 @@ class Project:
     def remove(self) -> None:
         """Drop its folder, where nothing is wrong."""
         if not self.problems:
-            shutil.rmtree(self.home)
+            shutil.rmtree(self.home, ignore_errors=True)  # SQLite may be tidying up itself
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
