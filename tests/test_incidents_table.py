@@ -13,7 +13,7 @@ ROW = re.compile(
 )
 
 
-def tests() -> set[tuple[str, str]]:
+def named_tests() -> set[tuple[str, str]]:
     """File and name of every test of an incident."""
     return {
         (path.name, node.name)
@@ -29,11 +29,11 @@ def test_every_incident_has_one_row_and_every_row_its_test() -> None:
     assert all(rows), [line for line, row in zip(lines, rows, strict=True) if row is None]
     found = [row.groups() for row in rows if row is not None]
     assert [int(number) for number, *_ in found] == list(range(1, 41))
-    assert {(file, test) for *_, file, test in found} == tests()
+    assert {(file, test) for *_, file, test in found} == named_tests()
     for number, *_, test in found:
         assert test.startswith(f"test_incident_{int(number):02d}_"), test
 
 
 def test_no_incident_is_tested_under_two_names() -> None:
-    numbers = [name.split("_")[2] for _, name in tests()]
+    numbers = [name.split("_")[2] for _, name in named_tests()]
     assert sorted(numbers) == [f"{number:02d}" for number in range(1, 41)]

@@ -63,7 +63,7 @@ def test_a_line_cut_short_is_read_once_it_is_whole(tmp_path: Path) -> None:
     events, offset = attempt.events()
     assert [event["event"] for event in events] == ["started"]
     with (attempt.path / "events.jsonl").open("ab") as file:
-        file.write(b'ress", "done": 1, "total": 2, "what": "rows"}\n')
+        file.write(b'ress", "done": 1, "total": 2, "what": "rows", "time": 1.0}\n')
     assert [event["event"] for event in attempt.events(offset)[0]] == ["progress"]
 
 
