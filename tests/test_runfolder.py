@@ -102,3 +102,13 @@ def test_an_allowance_is_only_ever_lowered(tmp_path: Path) -> None:
     assert folder.record()["allowance_s"] == 60.0
     folder.limit(30.0)
     assert folder.record() == {**before, "allowance_s": 30.0}
+
+
+def test_a_grant_of_an_earlier_lwspec_forgets_attempts_before_it(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "fit-1")
+    for at, outcomes in ((time.time() - 60, ["code"]), (time.time() + 60, [])):
+        granted = {"granted_at": at, "allowance_s": 60.0}
+        write_json(folder.path / "job.json", {**JOB.to_json(), **granted})
+        if not folder.attempts():
+            ended(folder.begin_attempt(), "code", 1.0)
+        assert folder.outcomes() == outcomes

@@ -299,8 +299,11 @@ class JobFolder:
 
     def _since_granted(self) -> list[AttemptFolder]:
         """By their numbers: the clocks of two machines, or of one that was set, may disagree."""
-        granted_after = self.record().get("granted_after", 0)
-        return [attempt for attempt in self.attempts() if attempt.number > granted_after]
+        record = self.record()
+        if "granted_after" in record:
+            return [each for each in self.attempts() if each.number > record["granted_after"]]
+        granted_at = record.get("granted_at", 0.0)  # as lwspec 0.1 wrote it
+        return [each for each in self.attempts() if each.path.stat().st_mtime >= granted_at]
 
     def newest(self) -> int:
         """The number of the newest attempt; 0 where there is none."""
