@@ -265,6 +265,7 @@ def test_slurm_programs_that_print_something_else(
         r"\VAR{lipsum(9999)}",
         r"\BLOCK{macro a()}\VAR{a()}\BLOCK{endmacro}\VAR{a()}",
         rf"\VAR{{{'(' * 3000}",
+        rf"\VAR{{{'7' * 5000}}}",
     ],
 )
 def test_a_template_that_never_ends_or_reaches_out_is_refused(text: str, tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ def _undeclared(source: Path, text: str) -> set[str]:
         ) from None
     except RecursionError:
         raise ReportError("the template is nested too deeply", where=str(source)) from None
+    except ValueError:  # a number of thousands of digits
+        raise ReportError("the template holds a number too long", where=str(source)) from None
 
 
 def _render(source: Path, words: Mapping[str, Any]) -> str:
