@@ -20,8 +20,9 @@ import pyarrow
 from pyarrow import parquet
 
 from lwspec.cli.session import open_session
+from lwspec.engine.checksum import sha256_of
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import AttemptFolder, Runs, sha256_of, write_json
+from lwspec.engine.runfolder import AttemptFolder, Runs, write_json
 from lwspec.engine.submit import LOCAL, write_jobs
 
 SPECS = Path(__file__).parent.parent / "specs"

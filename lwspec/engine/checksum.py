@@ -1,10 +1,12 @@
-"""Records that hold a checksum of themselves, so that one changed number in them is noticed."""
+"""Hashes of files, and records that hold a checksum of themselves: what has changed is noticed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 KEY = "checksum"
@@ -27,3 +29,19 @@ def _checksum(record: Mapping[str, Any]) -> str:
     """Of what a reader of the JSON gets: keys are texts there, and sorted as such."""
     read = json.loads(json.dumps({key: record[key] for key in record if key != KEY}))
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """The same, read again only where the file has changed since this process last looked."""
+    return _sha256_at(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _sha256_at(path: Path, mtime_ns: int) -> str:
+    return sha256_of(path)

@@ -13,18 +13,16 @@ job.json, whose list of outputs may grow and whose allowance may be lowered.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from lwspec.engine.checksum import is_intact, with_checksum
+from lwspec.engine.checksum import is_intact, sha256_once, with_checksum
 from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.recorded import (
     CancelledRecord,
@@ -102,22 +100,6 @@ def read_record(path: Path) -> dict[str, Any]:
             remedy="restore the file, or delete the job's folder and submit again",
         )
     return record
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_once(path: Path) -> str:
-    """The same, read again only where the file has changed since this process last looked."""
-    return _sha256_at(path, path.stat().st_mtime_ns)
-
-
-@cache
-def _sha256_at(path: Path, mtime_ns: int) -> str:
-    return sha256_of(path)
 
 
 def _is_whole(path: Path) -> bool:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine import cost
+from lwspec.engine.checksum import sha256_of
 from lwspec.engine.child import KERNELS
 from lwspec.engine.evidence import code_digest, source_files
 from lwspec.engine.job import Job
 from lwspec.engine.pack import Pack
 from lwspec.engine.plan import Plan
 from lwspec.engine.recorded import LastPlan, PlanRecord, Record, fitting
-from lwspec.engine.runfolder import Runs, read_json, sha256_of, write_json
+from lwspec.engine.runfolder import Runs, read_json, write_json
 
 LOCAL, SLURM = "local", "slurm"
 
