@@ -17,14 +17,8 @@ from test_edited import BRIDGE, another_number, flipped, job_of, read
 
 import lwspec
 from lwspec.engine import evidence
-from lwspec.engine.runfolder import (
-    JobFolder,
-    Runs,
-    read_json,
-    sha256_of,
-    write_json,
-    write_record,
-)
+from lwspec.engine.checksum import sha256_of
+from lwspec.engine.runfolder import JobFolder, Runs, read_json, write_json, write_record
 from lwspec.engine.snapshot import take_snapshot
 from lwspec.errors import CodeError, ReportError
 from lwspec.kernels.going import SAID
