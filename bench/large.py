@@ -42,8 +42,8 @@ from section import replace_section
 from timing import Rates, Say, Step, give_back, measure_rates, median_ms
 from writing import time_writing
 
-from lwspec.engine.cost import Facts, Machine, training_work
 from lwspec.engine.job import Job
+from lwspec.engine.plan.cost import Facts, Machine, training_work
 from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms.bridge import ARM

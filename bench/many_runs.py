@@ -21,14 +21,15 @@ from pathlib import Path
 
 from section import replace_section
 
-from lwspec.engine import cost, evidence
-from lwspec.engine.expand import expand
-from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.job import Job
-from lwspec.engine.load import load
-from lwspec.engine.locate import locate
-from lwspec.engine.process import this_process
-from lwspec.engine.runfolder import Runs, write_json
+from lwspec.engine.plan import cost
+from lwspec.engine.plan.expand import expand
+from lwspec.engine.plan.fingerprint import Fingerprints
+from lwspec.engine.plan.locate import locate
+from lwspec.engine.runs import evidence
+from lwspec.engine.runs.process import this_process
+from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.spec.load import load
 from lwspec.kernels.arms import declarations
 
 SPECS = Path(__file__).parent.parent / "specs"

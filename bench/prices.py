@@ -19,10 +19,10 @@ from pathlib import Path
 from section import replace_section
 from sqlalchemy import select
 
-from lwspec.engine import store as db
-from lwspec.engine.job import canonical
-from lwspec.engine.price import Measurement, price, price_key, unit_of
-from lwspec.engine.store import Store
+from lwspec.engine.job import canonical, price_key
+from lwspec.engine.plan.price import Measurement, price, unit_of
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.store import Store
 
 LEAST_S = 1.0
 """Shorter jobs are their start."""

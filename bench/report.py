@@ -20,10 +20,10 @@ import pyarrow
 from pyarrow import parquet
 
 from lwspec.cli.session import open_session
-from lwspec.engine.checksum import sha256_of
+from lwspec.engine.executors.submit import LOCAL, write_jobs
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import AttemptFolder, Runs, write_json
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.engine.runs.checksum import sha256_of
+from lwspec.engine.runs.runfolder import AttemptFolder, Runs, write_json
 
 SPECS = Path(__file__).parent.parent / "specs"
 WRITES = ("--paper", "paper", "--html", "page.html")

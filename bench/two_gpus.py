@@ -23,13 +23,13 @@ from transformers import AutoModelForCausalLM as Causal
 from transformers import LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 
 from lwspec.cli.session import open_session
+from lwspec.engine.executors.local import LocalExecutor, Slots, gpu_ids
+from lwspec.engine.executors.submit import LOCAL, write_jobs
 from lwspec.engine.job import Job
-from lwspec.engine.local import LocalExecutor, Slots, gpu_ids
-from lwspec.engine.pack import packs
-from lwspec.engine.plan import Plan
-from lwspec.engine.retry import Retries
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.engine.plan.pack import packs
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.spec.spec import Retries
 from lwspec.kernels.toy.text import rows
 
 LABELS = ("world", "sports", "business", "science")

@@ -25,12 +25,12 @@ from pyarrow import parquet
 from section import replace_section
 
 from lwspec.cli.session import open_session
-from lwspec.engine.evidence import machine
+from lwspec.engine.executors.submit import LOCAL, write_jobs
 from lwspec.engine.job import Job
-from lwspec.engine.pack import in_order, packs
-from lwspec.engine.plan import Plan
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.engine.plan.pack import in_order, packs
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.evidence import machine
+from lwspec.engine.runs.runfolder import Runs
 
 SENT = {"states", "pooled", "text"}
 """What the sender makes, and a job may read."""

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from lwspec.cli import database
 from lwspec.cli.session import Project as Project
 from lwspec.cli.session import Session, planned_last
+from lwspec.engine.executors.submit import PlanMemory
 from lwspec.engine.modes import keep_the_world_out
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.submit import PlanMemory
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lwspec.cli.submit import Agree
-    from lwspec.engine.plan import Change
+    from lwspec.engine.plan.plan import Change
 
 Executor = Literal["local", "slurm"]
 Progress = Callable[[str], object]
@@ -47,7 +47,7 @@ def load(
 
     `db` and `runs` are where its records lie, or will: they need not exist.
     """
-    from lwspec.engine import load as engine
+    from lwspec.engine.spec import load as engine
     from lwspec.kernels.arms import declarations
 
     keep_the_world_out()
@@ -142,7 +142,8 @@ class Status:
 
 def status(project: Project, *, rescan: bool = False) -> Status:
     """Look at every job; with `rescan` at finished ones again, as after a change by hand."""
-    from lwspec.cli.status import as_json, show
+    from lwspec.cli.status import show
+    from lwspec.cli.told import as_json
 
     session = project.open(rescan=rescan)
     said, made = _plain(as_json(session)), session.plan

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lwspec.cli.templates import toml
-from lwspec.engine.schema import json_schema
+from lwspec.cli.new.templates import toml
+from lwspec.engine.spec.schema import json_schema
 from lwspec.kernels.arms import declarations
 from pages.text import anchor, code, rows
 

@@ -7,8 +7,8 @@ import importlib
 from collections.abc import Iterator
 
 from lwspec.cli import parser
-from lwspec.engine.controls import CONTROLS
 from lwspec.engine.metrics import METRICS, Metric
+from lwspec.engine.spec.controls import CONTROLS
 from lwspec.kernels.arms import declarations
 from pages.keys import key_table
 from pages.text import block, code, rows

@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.text import Text
 
-from lwspec.cli.pace import Paces
-from lwspec.cli.screen import screen
 from lwspec.cli.session import open_session
-from lwspec.cli.view import look
+from lwspec.cli.watching.pace import Paces
+from lwspec.cli.watching.screen import screen
+from lwspec.cli.watching.view import look
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"

@@ -18,11 +18,11 @@ from pyarrow import parquet
 from lwspec.cli import main
 from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
-from lwspec.engine.checksum import KEY, with_checksum
-from lwspec.engine.expand import Expansion
-from lwspec.engine.pack import in_order
-from lwspec.engine.runfolder import JobFolder
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.engine.executors.submit import LOCAL, write_jobs
+from lwspec.engine.plan.expand import Expansion
+from lwspec.engine.plan.pack import in_order
+from lwspec.engine.runs.checksum import KEY, with_checksum
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.kernels.attempt import StopFlag
 from lwspec.kernels.run import run_jobs
 from lwspec.report.content import Content

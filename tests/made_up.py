@@ -11,7 +11,7 @@ from conftest import SPEC, Project
 
 from lwspec.cli.session import open_session
 from lwspec.engine.job import Job
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
 from lwspec.report.content import Content, make_content
 from lwspec.report.evidence import Evidence
 from lwspec.report.numbers import Numbers

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
-from lwspec.engine.database import address
+from lwspec.engine.store.database import address
 
 PASSWORD = "canary-of-locked"
 """Of the user `locked`; all others come in without one."""

@@ -11,15 +11,15 @@ from test_cluster import offers
 
 from lwspec.cli.agree import check_budget
 from lwspec.cli.session import open_session
-from lwspec.engine.pack import Pack
-from lwspec.engine.plan import FREE_ALLOWANCE_S, Plan
-from lwspec.engine.runfolder import Runs, write_json
-from lwspec.engine.slurm.cluster import Cluster
-from lwspec.engine.slurm.limits import Allowed
-from lwspec.engine.slurm.send import Target, prepare
-from lwspec.engine.slurm.submission import intend
-from lwspec.engine.spec import Budget
-from lwspec.engine.submit import SLURM, write_jobs
+from lwspec.engine.executors.slurm.limits import Allowed
+from lwspec.engine.executors.slurm.send import Target, prepare
+from lwspec.engine.executors.slurm.submission import intend
+from lwspec.engine.executors.submit import SLURM, write_jobs
+from lwspec.engine.plan.pack import Pack
+from lwspec.engine.plan.plan import FREE_ALLOWANCE_S, Plan
+from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.spec.cluster import Cluster
+from lwspec.engine.spec.spec import Budget
 from lwspec.errors import BudgetError, ClusterError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Project
 from incidents import ended, jobs, run_here
 
-from lwspec.engine.runfolder import JobFolder
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.kernels.training import trainer
 from lwspec.kernels.training.behind import Behind
 

@@ -11,7 +11,7 @@ from conftest import Project
 from test_run import results
 
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import AttemptFolder, Runs
+from lwspec.engine.runs.runfolder import AttemptFolder, Runs
 from lwspec.kernels import attempt as attempts
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lwspec.engine.due import due
+from lwspec.engine.executors.again import again, due
+from lwspec.engine.executors.slurm import sbatch
+from lwspec.engine.executors.slurm.arrays import Array, arrays, minutes, parameters
+from lwspec.engine.executors.slurm.limits import Allowed, Counted, association, in_minutes, quality
+from lwspec.engine.executors.slurm.offers import Offers, Partition, check, check_shared, gpus_of
+from lwspec.engine.executors.slurm.queue import elements
 from lwspec.engine.job import Job
-from lwspec.engine.pack import Pack
-from lwspec.engine.retry import Retries, again
-from lwspec.engine.slurm import sbatch
-from lwspec.engine.slurm.arrays import Array, arrays, minutes, parameters
-from lwspec.engine.slurm.cluster import Cluster, choose
-from lwspec.engine.slurm.life import (
+from lwspec.engine.plan.pack import Pack
+from lwspec.engine.runs.life import (
     GRACE_S,
     REQUEUED,
     SBATCH_S,
@@ -23,10 +24,9 @@ from lwspec.engine.slurm.life import (
     Told,
     life,
 )
-from lwspec.engine.slurm.limits import Allowed, Counted, association, in_minutes, quality
-from lwspec.engine.slurm.offers import Offers, Partition, check, check_shared, gpus_of
-from lwspec.engine.slurm.queue import elements
-from lwspec.engine.states import State
+from lwspec.engine.runs.states import State
+from lwspec.engine.spec.cluster import Cluster, choose
+from lwspec.engine.spec.spec import Retries
 from lwspec.errors import BusyError, ClusterError, UsageError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,7 +13,7 @@ from conftest import Project
 from pyarrow import parquet
 from test_expand import expansion
 
-from lwspec.engine.resolve import tells_bits
+from lwspec.engine.spec.resolve import tells_bits
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.rows import Row

@@ -13,13 +13,13 @@ from pyarrow import parquet
 from test_expand import expansion, ids
 
 from lwspec.engine.arm import no_needs
-from lwspec.engine.controls import BLIND_PROMPT, CONTROLS, RANDOM_WEIGHTS
-from lwspec.engine.expand import Cell, Expansion, expand
 from lwspec.engine.fields import Positive
-from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.job import Job
-from lwspec.engine.load import load
-from lwspec.engine.locate import locate
+from lwspec.engine.plan.expand import Cell, Expansion, expand
+from lwspec.engine.plan.fingerprint import Fingerprints
+from lwspec.engine.plan.locate import locate
+from lwspec.engine.spec.controls import BLIND_PROMPT, CONTROLS, RANDOM_WEIGHTS
+from lwspec.engine.spec.load import load
 from lwspec.errors import SpecError
 from lwspec.kernels.arms import declarations
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lwspec.engine.arm import ArmDeclaration
-from lwspec.engine.controls import CONTROLS, RANDOM_WEIGHTS
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.spec.controls import CONTROLS, RANDOM_WEIGHTS
 from lwspec.errors import DataError
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms

@@ -12,13 +12,13 @@ import pytest
 from conftest import Project
 from pyarrow import parquet
 
-from lwspec.engine.cost import ASSUMED, Facts, Machine, Work, training_work, work_of
 from lwspec.engine.job import Job
-from lwspec.engine.price import price
-from lwspec.engine.records import read_records
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.plan.cost import ASSUMED, Facts, Machine, Work, training_work, work_of
+from lwspec.engine.plan.price import price
+from lwspec.engine.plan.records import read_records
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.shapes import Shape
-from lwspec.engine.store import Store
+from lwspec.engine.store.store import Store
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.stored import room_for_states
 
@@ -130,7 +130,7 @@ def test_what_another_model_of_cost_modelled_is_no_history(
     owing = {id: replace(job, outputs=(*job.outputs, "more")) for id, job in done.items()}
     assert read_records(store, owing).history
     assert not read_records(store, done).history  # nothing is left to price
-    monkeypatch.setattr("lwspec.engine.cost.VERSION", -1)
+    monkeypatch.setattr("lwspec.engine.plan.cost.VERSION", -1)
     assert not read_records(store, owing).history
 
 
@@ -163,7 +163,7 @@ def test_bench_takes_no_more_threads_than_there_are(project: Project, threads: s
 
 
 def test_room_for_states_is_bounded_and_counts_what_is_there(project: Project) -> None:
-    from lwspec.engine.runfolder import Runs
+    from lwspec.engine.runs.runfolder import Runs
 
     folder = project.runs / "prepare-1/attempt-1/states"
     folder.mkdir(parents=True)

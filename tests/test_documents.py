@@ -17,9 +17,9 @@ import pytest
 from conftest import ENVIRONMENT, ROOT
 
 from lwspec.cli import parser
-from lwspec.engine.controls import CONTROLS
 from lwspec.engine.metrics import METRICS
-from lwspec.engine.schema import json_schema
+from lwspec.engine.spec.controls import CONTROLS
+from lwspec.engine.spec.schema import json_schema
 from lwspec.kernels.arms import all_arms, declarations
 
 sys.path.append(str(ROOT))  # where `pages` lies, which is no part of the package

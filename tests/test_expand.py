@@ -6,10 +6,10 @@ from pathlib import Path
 
 from conftest import Project
 
-from lwspec.engine.expand import Expansion, expand
-from lwspec.engine.fingerprint import Fingerprints
-from lwspec.engine.load import load
-from lwspec.engine.locate import locate
+from lwspec.engine.plan.expand import Expansion, expand
+from lwspec.engine.plan.fingerprint import Fingerprints
+from lwspec.engine.plan.locate import locate
+from lwspec.engine.spec.load import load
 from lwspec.kernels.arms import declarations
 
 

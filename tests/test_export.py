@@ -17,8 +17,8 @@ from pyarrow import parquet
 from sqlalchemy import insert
 
 import lwspec
-from lwspec.engine import store as db
-from lwspec.engine.store import Store
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.store import Store
 from lwspec.errors import UsageError
 from lwspec.report.export.files import write_files
 from lwspec.report.export.tables import TEXT, WHOLE, _flat

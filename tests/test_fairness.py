@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, Project
 
-from lwspec.engine.fairness import check_fairness
-from lwspec.engine.load import load
+from lwspec.engine.spec.fairness import check_fairness
+from lwspec.engine.spec.load import load
 from lwspec.errors import SpecError
 from lwspec.kernels.arms import declarations
 from lwspec.report.paper.latex import escape

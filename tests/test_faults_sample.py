@@ -13,7 +13,7 @@ from faults.inject import Fault
 from faults.project import Project
 from torch import nn
 
-from lwspec.engine.fingerprint import Fingerprints
+from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.errors import CheckpointError
 from lwspec.kernels.training.checkpoint import (
     Progress,

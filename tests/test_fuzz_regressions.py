@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 from conftest import SPEC
 
-from lwspec.engine.checksum import KEY, with_checksum
-from lwspec.engine.fingerprint import Fingerprints
-from lwspec.engine.ingest import ingest
+from lwspec.engine.executors.slurm import offers
+from lwspec.engine.executors.slurm.offers import _lines, _partition
+from lwspec.engine.executors.slurm.queue import elements, in_queue
+from lwspec.engine.executors.slurm.submission import submissions
+from lwspec.engine.executors.submit import PlanMemory
 from lwspec.engine.job import Job
-from lwspec.engine.load import arm_files, load
-from lwspec.engine.loaded import LoadedSpec
-from lwspec.engine.machines import kept
-from lwspec.engine.records import read_records
-from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json, write_record
+from lwspec.engine.plan.fingerprint import Fingerprints
+from lwspec.engine.plan.machines import kept
+from lwspec.engine.plan.records import read_records
+from lwspec.engine.runs.checksum import KEY, with_checksum
+from lwspec.engine.runs.life import state_name
+from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs, write_json, write_record
 from lwspec.engine.shapes import shape_of
-from lwspec.engine.slurm import offers
-from lwspec.engine.slurm.life import state_name
-from lwspec.engine.slurm.offers import _lines, _partition
-from lwspec.engine.slurm.queue import elements, in_queue
-from lwspec.engine.slurm.submission import submissions
-from lwspec.engine.store import Store
-from lwspec.engine.submit import PlanMemory
+from lwspec.engine.spec.load import arm_files, load
+from lwspec.engine.spec.loaded import LoadedSpec
+from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.store import Store
 from lwspec.errors import (
     BusyError,
     CheckpointError,
@@ -79,7 +79,7 @@ def test_a_sweep_of_more_points_than_can_be_planned_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("pattern", ["(a{99999999999999999999})", "(" * 2000, "(?P<a>"])
 def test_a_pattern_that_no_engine_reads_is_refused(pattern: str) -> None:
-    from lwspec.engine.task import _has_one_group
+    from lwspec.engine.spec.task import _has_one_group
 
     with pytest.raises(ValueError, match="no regular expression"):
         _has_one_group(pattern)

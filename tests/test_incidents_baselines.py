@@ -26,7 +26,7 @@ from incidents import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lwspec.engine.runfolder import JobFolder
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.rows import read_rows

@@ -17,7 +17,7 @@ from pathlib import Path
 from conftest import ENVIRONMENT, ROOT
 from incidents import Copy, entries, jobs, lwspec, owed, record, tables_alone
 
-from lwspec.engine.slurm import sbatch
+from lwspec.engine.executors.slurm import sbatch
 
 NAMES_OF_CHANCE = {"normal", "uniform", "random", "rand", "randn", "gauss", "standard_normal"}
 

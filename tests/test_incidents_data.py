@@ -18,7 +18,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from incidents import Copy, ended, jobs, plan, predictions, record, run_here
 from pyarrow import parquet
 
-from lwspec.engine.runfolder import JobFolder
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.errors import DataError
 from lwspec.kernels.data.adapters import adapt
 from lwspec.kernels.measuring.metrics import parse_answer

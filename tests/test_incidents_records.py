@@ -28,9 +28,9 @@ from incidents import (
 )
 from safetensors.torch import load_file, save_file
 
-from lwspec.engine.checksum import sha256_of
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import JobFolder
+from lwspec.engine.runs.checksum import sha256_of
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.errors import RunFolderError
 from lwspec.kernels.going import _peak_bytes
 from lwspec.kernels.measuring.latency import Stopwatch

@@ -16,11 +16,11 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, WORDS, make_rows
 
 from lwspec.cli import main
-from lwspec.cli.guess import guess
-from lwspec.cli.new_task import known_tasks
+from lwspec.cli.new.guess import guess
+from lwspec.cli.new.task import known_tasks
+from lwspec.cli.new.templates import toml
 from lwspec.cli.session import open_session
-from lwspec.cli.templates import toml
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.engine.executors.submit import LOCAL, write_jobs
 from lwspec.errors import DataError
 
 MOODS = ("calm", "angry", "glad")

@@ -13,7 +13,7 @@ from conftest import Project
 from drawn import drawn_reader
 from pyarrow import parquet
 
-from lwspec.engine.refuse import serialised_bytes
+from lwspec.engine.plan.refuse import serialised_bytes
 from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.kvcomm import ARM, Settings, vectors

@@ -10,7 +10,7 @@ import pytest
 import torch
 from drawn import drawn_reader
 
-from lwspec.engine.refuse import serialised_bytes
+from lwspec.engine.plan.refuse import serialised_bytes
 from lwspec.engine.shapes import Shape
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.latentmas import ARM, Settings, vectors

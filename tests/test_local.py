@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from lwspec.engine import local
+from lwspec.engine.executors import local
+from lwspec.engine.executors.local import LocalExecutor, Running, Slots, gpu_ids
 from lwspec.engine.job import Job
-from lwspec.engine.local import LocalExecutor, Running, Slots, gpu_ids
-from lwspec.engine.pack import Pack
-from lwspec.engine.retry import Retries
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.plan.pack import Pack
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.spec.spec import Retries
 
 
 def pack(kind: Any, number: int = 1, gpus: int = 0) -> Pack:

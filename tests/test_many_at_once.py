@@ -16,10 +16,10 @@ import pytest
 from slurm.fixtures import FAKE, HEAD, ROOT, TAIL, TASK
 
 from lwspec.cli import main
-from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import Runs, write_json
-from lwspec.engine.store import Store
+from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.store import Store
 
 PROCESSES = 64
 COMMANDS = (
@@ -103,7 +103,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), str(ROOT)]))
     monkeypatch.setenv("LWSPEC_TEST_CONTROL", str(tmp_path / "control.json"))
-    monkeypatch.setattr("lwspec.engine.child.IMPORTED_ONCE", "lwspec.kernels.run")
+    monkeypatch.setattr("lwspec.engine.executors.child.IMPORTED_ONCE", "lwspec.kernels.run")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from lwspec.engine.arm import Role
-from lwspec.engine.refuse import serialised_bytes
+from lwspec.engine.plan.refuse import serialised_bytes
 from lwspec.engine.shapes import shape_of
 from lwspec.errors import ModelError
 from lwspec.kernels.arm import Arm, Batch, Setup

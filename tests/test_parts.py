@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lwspec.engine.locate import TOY_ROWS
-from lwspec.engine.price import Measurement, price, price_key, unit_of
-from lwspec.engine.refuse import serialised_bytes
+from lwspec.engine.job import price_key
+from lwspec.engine.plan.locate import TOY_ROWS
+from lwspec.engine.plan.price import Measurement, price, unit_of
+from lwspec.engine.plan.refuse import serialised_bytes
 from lwspec.errors import DataError
 from lwspec.kernels.arm import Batch, Setup
 from lwspec.kernels.arms.linear_probe import ARM as PROBE

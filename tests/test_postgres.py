@@ -26,15 +26,15 @@ from sqlalchemy import URL, Boolean, MetaData, create_engine, text
 from test_many_at_once import COMMANDS, at_once, nobody_saw_a_lock
 
 from lwspec.cli import main, parser
-from lwspec.engine import store as db
-from lwspec.engine.database import address, named
-from lwspec.engine.ingest import ingest
 from lwspec.engine.job import Job
-from lwspec.engine.process import this_process
-from lwspec.engine.records import read_records
+from lwspec.engine.plan.records import read_records
 from lwspec.engine.redact import is_secret
-from lwspec.engine.runfolder import AttemptFolder, Runs, write_json
-from lwspec.engine.store import Store
+from lwspec.engine.runs.process import this_process
+from lwspec.engine.runs.runfolder import AttemptFolder, Runs, write_json
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.database import address, named
+from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.store import Store
 from lwspec.errors import StoreError, UsageError
 
 BINARIES = programs()
@@ -209,7 +209,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), str(ROOT)]))
     monkeypatch.setenv("LWSPEC_TEST_CONTROL", str(tmp_path / "control.json"))
-    monkeypatch.setattr("lwspec.engine.child.IMPORTED_ONCE", "lwspec.kernels.run")
+    monkeypatch.setattr("lwspec.engine.executors.child.IMPORTED_ONCE", "lwspec.kernels.run")
     return tmp_path
 
 
@@ -286,8 +286,8 @@ def test_the_command_that_migrates_says_that_no_copy_is_kept(
 INTERRUPTED = """\
 import os, signal, sys
 from sqlalchemy import Engine, event
-from lwspec.engine.database import address
-from lwspec.engine.store import Store
+from lwspec.engine.store.database import address
+from lwspec.engine.store.store import Store
 
 @event.listens_for(Engine, "after_cursor_execute")
 def die(connection, cursor, statement, *rest):

@@ -16,10 +16,10 @@ from conftest import ENVIRONMENT, Project
 from test_edited import BRIDGE, another_number, flipped, job_of, read
 
 import lwspec
-from lwspec.engine import evidence
-from lwspec.engine.checksum import sha256_of
-from lwspec.engine.runfolder import JobFolder, Runs, read_json, write_json, write_record
-from lwspec.engine.snapshot import take_snapshot
+from lwspec.engine.runs import evidence
+from lwspec.engine.runs.checksum import sha256_of
+from lwspec.engine.runs.runfolder import JobFolder, Runs, read_json, write_json, write_record
+from lwspec.engine.runs.snapshot import take_snapshot
 from lwspec.errors import CodeError, ReportError
 from lwspec.kernels.going import SAID
 from lwspec.report.evidence import Evidence, attempt_lines, moved_behind
@@ -92,7 +92,7 @@ def test_code_edited_while_jobs_wait_changes_nothing_in_their_process(
 
 def test_a_snapshot_that_was_edited_is_noticed_when_a_job_starts(tmp_path: Path) -> None:
     home = take_snapshot(Runs(tmp_path))
-    check = f"from lwspec.engine.evidence import check_code; check_code({home.name!r})"
+    check = f"from lwspec.engine.runs.evidence import check_code; check_code({home.name!r})"
 
     def run() -> str:
         environment = {**ENVIRONMENT, "PYTHONPATH": str(home)}

@@ -13,7 +13,7 @@ from conftest import Project
 from made_up import evidence, output
 
 from lwspec.cli.session import open_session
-from lwspec.engine.store import Store
+from lwspec.engine.store.store import Store
 from lwspec.report.content import make_content
 from lwspec.report.numbers import Numbers
 from lwspec.report.query import Output, Results, read_results

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs, write_json
+from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs, write_json
 
 OUTPUT = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
 

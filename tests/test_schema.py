@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from conftest import ROOT, SPEC, Project
 
-from lwspec.engine.schema import json_schema
+from lwspec.engine.spec.schema import json_schema
 from lwspec.kernels.arms import declarations
 
 SCHEMA = json_schema(declarations())

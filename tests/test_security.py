@@ -16,13 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from lwspec.cli import database, parser
 from lwspec.cli.terminal import printable
+from lwspec.engine.executors.slurm import sbatch
+from lwspec.engine.executors.slurm.submission import intend
 from lwspec.engine.fields import Line, Name, Revision, TablePath
 from lwspec.engine.modes import keep_the_world_out, own_cache
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.slurm import sbatch
-from lwspec.engine.slurm.cluster import Cluster
-from lwspec.engine.slurm.submission import intend
-from lwspec.engine.store import Store
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.spec.cluster import Cluster
+from lwspec.engine.store.store import Store
 from lwspec.errors import ReportError
 from lwspec.report.paper.pdf import compile_pdf
 from lwspec.report.paper.template import fill

@@ -11,9 +11,9 @@ import pytest
 from conftest import ENVIRONMENT, Project
 from test_own_arm import EXAMPLE
 
-from lwspec.engine import allocation
-from lwspec.engine.evidence import git_state
+from lwspec.engine.executors import allocation
 from lwspec.engine.redact import is_secret, redact, redact_stream
+from lwspec.engine.runs.evidence import git_state
 
 CANARY = "canary"
 """Part of every secret, and of nothing else."""

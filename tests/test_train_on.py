@@ -16,9 +16,9 @@ from conftest import WORDS, Project
 from test_expand import expansion, ids
 from test_resume import jobs, start
 
-from lwspec.engine.cost import Facts, training_work
 from lwspec.engine.job import Job, role_of
-from lwspec.engine.runfolder import JobFolder, read_json
+from lwspec.engine.plan.cost import Facts, training_work
+from lwspec.engine.runs.runfolder import JobFolder, read_json
 from lwspec.engine.shapes import Shape
 from lwspec.errors import SpecError
 from lwspec.kernels.arms import declarations

@@ -17,9 +17,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import ENVIRONMENT
 
-from lwspec.engine import migrations
-from lwspec.engine import store as db
-from lwspec.engine.store import SCHEMA_VERSION, Store
+from lwspec.engine.store import migrations
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.store import Store
+from lwspec.engine.store.tables import SCHEMA_VERSION
 from lwspec.errors import StoreError
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -139,7 +140,7 @@ INTERRUPTED = """\
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import Engine, event
-from lwspec.engine.store import Store
+from lwspec.engine.store.store import Store
 
 @event.listens_for(Engine, "connect")
 def little_memory(connection, record):  # what is changed goes to the file at once
@@ -192,7 +193,7 @@ def test_where_no_copy_can_be_kept_nothing_is_migrated(old: Path) -> None:
 WANTING = """\
 import sys
 from pathlib import Path
-from lwspec.engine.store import Store
+from lwspec.engine.store.store import Store
 
 begin = Store.write
 

@@ -41,7 +41,7 @@ def setup_of(reader: Reader, **given: Any) -> Setup:
 
 def test_the_loss_is_its_four_terms_written_out_both_ways() -> None:
     torch.manual_seed(0)
-    pair, x, y = Pair(5, 4), torch.randn(3, 5), torch.randn(3, 4)
+    pair, x, y = Pair(5, 512, 4), torch.randn(3, 5), torch.randn(3, 4)
     with torch.no_grad():
         whole = float(translation_loss(pair, x, y))
         forth, back = pair.forth(x), pair.back(y)
@@ -76,7 +76,7 @@ def test_what_one_way_can_tell_and_the_other_cannot_shows_in_the_cosines() -> No
     torch.manual_seed(0)
     x = torch.randn(400, 8) * 3 + 1
     y = x[:, :2] @ torch.randn(2, 6) + 5
-    weights, found = learn(x, y)
+    weights, found = learn(x, y, 512)
     assert found["cosine"] > 0.8 > found["cosine_back"] + 0.1
     fresh = torch.randn(50, 8) * 3 + 1
     made, true = translate(weights, fresh), fresh[:, :2] @ (torch.linalg.lstsq(

@@ -22,14 +22,14 @@ import pytest
 from conftest import ROOT
 from slurm.fixtures import FAKE, HEAD, TAIL, TASK
 
-from lwspec.cli.pace import Paces, count, pace
-from lwspec.cli.screen import changes, duration, screen, share_out
 from lwspec.cli.session import Session, open_session
-from lwspec.cli.view import Failure, Progress, View, look, useful_line
-from lwspec.engine.lock import STARTING, held, only_one
-from lwspec.engine.runfolder import write_record
-from lwspec.engine.states import State
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.cli.watching.pace import Paces, count, pace
+from lwspec.cli.watching.screen import changes, duration, screen, share_out
+from lwspec.cli.watching.view import Failure, Progress, View, look, useful_line
+from lwspec.engine.executors.submit import LOCAL, write_jobs
+from lwspec.engine.runs.lock import STARTING, held, only_one
+from lwspec.engine.runs.runfolder import write_record
+from lwspec.engine.runs.states import State
 
 CONTROL = re.compile(r"\x1b|\r(?!\n)")
 
@@ -325,7 +325,7 @@ def test_who_starts_jobs_is_known_without_taking_their_place(tmp_path: Path) -> 
     assert not held(tmp_path)
     holder = (
         "import sys, time; from pathlib import Path\n"
-        "from lwspec.engine.lock import STARTING, only_one\n"
+        "from lwspec.engine.runs.lock import STARTING, only_one\n"
         "with only_one(Path(sys.argv[1]), STARTING): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -17,7 +17,7 @@ from lwspec.engine.redact import redact
 from lwspec.errors import LwspecError, UsageError
 
 if TYPE_CHECKING:
-    from lwspec.engine.database import Database
+    from lwspec.engine.store.database import Database
 
 VERBS = {
     "init": "write a commented spec: of your models and data, or of a toy pair without arguments",
@@ -164,7 +164,7 @@ def database(text: str) -> Database:
     """The database's path or address. What may hold a password is not repeated."""
     if "://" not in text:
         return Path(text)
-    from lwspec.engine.database import address  # SQLAlchemy is for those who name a server
+    from lwspec.engine.store.database import address  # SQLAlchemy is for those who name a server
 
     try:
         return address(text)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from lwspec.cli.plan import change_since_submit, show_plan, wide_console
 from lwspec.cli.session import Session, matching
-from lwspec.engine.evidence import source_files
 from lwspec.engine.job import Job
-from lwspec.engine.pack import in_order
-from lwspec.engine.plan import Plan, compare
-from lwspec.engine.states import State
+from lwspec.engine.plan.pack import in_order
+from lwspec.engine.plan.plan import Plan, compare
+from lwspec.engine.runs.evidence import source_files
+from lwspec.engine.runs.states import State
 from lwspec.errors import BudgetError, UsageError
 
 MOST_LINES = 20

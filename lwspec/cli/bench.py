@@ -13,11 +13,11 @@ from typing import Any
 
 from rich.console import Console
 
-from lwspec.engine import evidence
-from lwspec.engine.cost import ASSUMED, START_S, Machine
-from lwspec.engine.machines import Benched, keep
-from lwspec.engine.price import unit_of
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.plan.cost import ASSUMED, START_S, Machine
+from lwspec.engine.plan.machines import Benched, keep
+from lwspec.engine.plan.price import unit_of
+from lwspec.engine.runs import evidence
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import UsageError
 
 

@@ -7,10 +7,10 @@ import os
 import signal
 
 from lwspec.cli.session import Session, matching, open_session
+from lwspec.engine.executors.slurm.send import cancel
 from lwspec.engine.job import Job
-from lwspec.engine.process import lives
-from lwspec.engine.slurm.send import cancel
-from lwspec.engine.states import State
+from lwspec.engine.runs.process import lives
+from lwspec.engine.runs.states import State
 from lwspec.errors import UsageError
 
 ACTIVE = (State.RUNNING, State.QUEUED)

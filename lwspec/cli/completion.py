@@ -10,8 +10,8 @@ import argcomplete
 from argcomplete.completers import BaseCompleter, DirectoriesCompleter, FilesCompleter
 from argcomplete.shell_integration import shellcode
 
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.submit import PlanMemory
+from lwspec.engine.executors.submit import PlanMemory
+from lwspec.engine.runs.runfolder import Runs
 
 
 def main(options: argparse.Namespace) -> int:

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lwspec import __version__
-from lwspec.engine.file_system import NETWORKED, file_system, mounts
-from lwspec.engine.load import arm_files, load
-from lwspec.engine.slurm import offers
+from lwspec.engine.executors.slurm import offers
+from lwspec.engine.runs.file_system import NETWORKED, file_system, mounts
+from lwspec.engine.spec.load import arm_files, load
 from lwspec.errors import ClusterError
 from lwspec.kernels.arms import declarations
 

@@ -7,8 +7,8 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from lwspec.cli.new_spec import new_spec
-from lwspec.engine.schema import json_schema
+from lwspec.cli.new.spec import new_spec
+from lwspec.engine.spec.schema import json_schema
 from lwspec.errors import UsageError
 from lwspec.kernels.arms import declarations
 
@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> int:
         if path.exists():
             raise UsageError(f"{path} exists already", remedy="lwspec init OTHER.toml")
     spec.parent.mkdir(parents=True, exist_ok=True)
-    paper = (files("lwspec.cli") / "templates" / "paper.tex").read_text(encoding="utf-8")
+    paper = (files("lwspec.cli.new") / "templates" / "paper.tex").read_text(encoding="utf-8")
     _write(template, paper)
     try:
         text = new_spec(spec, options.sender, options.receiver, options.task, options.runs)

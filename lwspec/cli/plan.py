@@ -15,9 +15,9 @@ from rich.table import Table
 
 from lwspec.cli.session import Session, open_session
 from lwspec.cli.terminal import printable
-from lwspec.engine.evidence import PACKAGE, git_state
 from lwspec.engine.job import unpinned
-from lwspec.engine.plan import Change, Plan, Row, compare
+from lwspec.engine.plan.plan import Change, Plan, Row, compare
+from lwspec.engine.runs.evidence import PACKAGE, git_state
 from lwspec.report.detectable import detectable
 from lwspec.report.paper.check import Checked, check_paper
 from lwspec.report.query import read_results

@@ -17,11 +17,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from lwspec.cli.pace import Pace, Paces
 from lwspec.cli.session import to_stdout
 from lwspec.cli.terminal import printable
-from lwspec.engine.local import Running, Tick
-from lwspec.engine.runfolder import Runs
+from lwspec.cli.watching.pace import Pace, Paces
+from lwspec.engine.executors.local import Running, Tick
+from lwspec.engine.runs.runfolder import Runs
 
 LINES_EVERY_S = 10.0
 LOOK_EVERY_S = 0.5

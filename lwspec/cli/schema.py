@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from lwspec.engine.load import arm_files
-from lwspec.engine.schema import json_schema
+from lwspec.engine.spec.load import arm_files
+from lwspec.engine.spec.schema import json_schema
 from lwspec.kernels.arms import declarations
 
 

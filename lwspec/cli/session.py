@@ -9,22 +9,22 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from lwspec.cli.terminal import printable
-from lwspec.engine.database import Database, named
-from lwspec.engine.expand import expand
-from lwspec.engine.file_system import may_be_shared, mounts
-from lwspec.engine.fingerprint import Fingerprints
-from lwspec.engine.ingest import ingest
+from lwspec.engine.executors.slurm.watch import Watched, granted_s, watch
+from lwspec.engine.executors.submit import PlanMemory
 from lwspec.engine.job import Job
-from lwspec.engine.load import arm_files, load
-from lwspec.engine.loaded import LoadedSpec
-from lwspec.engine.locate import locate
-from lwspec.engine.machines import kept
-from lwspec.engine.plan import Plan, make_plan
-from lwspec.engine.records import Records, read_records
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.slurm.watch import Watched, granted_s, watch
-from lwspec.engine.store import Store
-from lwspec.engine.submit import PlanMemory
+from lwspec.engine.plan.expand import expand
+from lwspec.engine.plan.fingerprint import Fingerprints
+from lwspec.engine.plan.locate import locate
+from lwspec.engine.plan.machines import kept
+from lwspec.engine.plan.plan import Plan, make_plan
+from lwspec.engine.plan.records import Records, read_records
+from lwspec.engine.runs.file_system import may_be_shared, mounts
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.spec.load import arm_files, load
+from lwspec.engine.spec.loaded import LoadedSpec
+from lwspec.engine.store.database import Database, named
+from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.store import Store
 from lwspec.errors import UsageError, nearest
 from lwspec.kernels.arms import declarations
 

@@ -13,23 +13,29 @@ from lwspec.cli.agree import check_budget, nothing_to_run
 from lwspec.cli.session import Project, Session
 from lwspec.cli.summary import summary
 from lwspec.cli.terminal import printable
-from lwspec.engine.due import due
-from lwspec.engine.lock import STARTING, only_one
-from lwspec.engine.pack import in_order, packs
-from lwspec.engine.plan import Plan
+from lwspec.engine.executors.again import again, due
+from lwspec.engine.executors.slurm import sbatch
+from lwspec.engine.executors.slurm.arrays import Array
+from lwspec.engine.executors.slurm.send import (
+    Target,
+    asked_of,
+    open_target,
+    prepare,
+    send,
+    settle_doubts,
+)
+from lwspec.engine.executors.slurm.submission import submissions
+from lwspec.engine.executors.slurm.watch import watch
+from lwspec.engine.executors.submit import SLURM, write_jobs
+from lwspec.engine.plan.pack import in_order, packs
+from lwspec.engine.plan.plan import Plan
 from lwspec.engine.redact import redact
-from lwspec.engine.retry import again
-from lwspec.engine.runfolder import JobFolder, Runs
-from lwspec.engine.slurm import sbatch
-from lwspec.engine.slurm.arrays import Array
-from lwspec.engine.slurm.cluster import DEFAULT, choose
-from lwspec.engine.slurm.life import SBATCH_S
-from lwspec.engine.slurm.send import Target, asked_of, open_target, prepare, send, settle_doubts
-from lwspec.engine.slurm.submission import submissions
-from lwspec.engine.slurm.watch import watch
-from lwspec.engine.snapshot import snapshot_of, take_snapshot
-from lwspec.engine.states import State
-from lwspec.engine.submit import SLURM, write_jobs
+from lwspec.engine.runs.life import SBATCH_S
+from lwspec.engine.runs.lock import STARTING, only_one
+from lwspec.engine.runs.runfolder import JobFolder, Runs
+from lwspec.engine.runs.snapshot import snapshot_of, take_snapshot
+from lwspec.engine.runs.states import State
+from lwspec.engine.spec.cluster import DEFAULT, choose
 from lwspec.errors import BusyError, LwspecError
 
 WAIT_EVERY_S = 3.0

@@ -13,12 +13,12 @@ from lwspec.cli.agree import Hold, agree, holder, nothing_to_run
 from lwspec.cli.progress import observer
 from lwspec.cli.session import Project, Session
 from lwspec.cli.summary import summary
-from lwspec.engine.ingest import ingest
-from lwspec.engine.local import LocalExecutor, Slots, Tick
-from lwspec.engine.lock import STARTING, only_one
-from lwspec.engine.pack import in_order, packs
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.submit import LOCAL, write_jobs
+from lwspec.engine.executors.local import LocalExecutor, Slots, Tick
+from lwspec.engine.executors.submit import LOCAL, write_jobs
+from lwspec.engine.plan.pack import in_order, packs
+from lwspec.engine.runs.lock import STARTING, only_one
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.store.ingest import ingest
 from lwspec.errors import BudgetError, UsageError, nearest
 
 EXECUTORS = ("local", "slurm")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from lwspec.cli.session import Session
 from lwspec.cli.terminal import printable
-from lwspec.engine.ingest import ingest
-from lwspec.engine.records import Attempt, read_records
-from lwspec.engine.slurm.life import Held
-from lwspec.engine.slurm.watch import watch
-from lwspec.engine.states import State, blockers, states
+from lwspec.engine.executors.slurm.watch import watch
+from lwspec.engine.plan.records import Attempt, read_records
+from lwspec.engine.runs.life import Held
+from lwspec.engine.runs.states import State, blockers, states
+from lwspec.engine.store.ingest import ingest
 
 
 def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:

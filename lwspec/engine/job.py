@@ -166,3 +166,8 @@ def identity(kind: Kind, step: str, settings: Mapping[str, Any], inputs: Mapping
     """A job's id: its kind and 80 bits of a versioned hash over settings and inputs' ids."""
     text = canonical([IDENTITY_VERSION, kind, step, settings, inputs])
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+def price_key(kind: str, step: str, *, beside: bool) -> str:
+    """Jobs with one key cost alike for each modelled second: the history is kept by it."""
+    return f"{kind} {step}{' side by side' if beside else ''}"

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lwspec.engine.checksum import sha256_once
 from lwspec.engine.job import Job
-from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs
+from lwspec.engine.runs.checksum import sha256_once
+from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs
 
 PROGRESS_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 120.0

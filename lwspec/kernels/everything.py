@@ -10,7 +10,7 @@ import pkgutil
 from functools import cache
 
 import lwspec.kernels
-from lwspec.engine.evidence import PACKAGE, code_digest, digest_of
+from lwspec.engine.runs.evidence import PACKAGE, code_digest, digest_of
 from lwspec.errors import CodeError
 
 

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lwspec.engine import evidence
-from lwspec.engine.checksum import sha256_of
 from lwspec.engine.job import Job
-from lwspec.engine.process import this_process
 from lwspec.engine.redact import redact
-from lwspec.engine.runfolder import JobFolder, Runs, write_json, write_record
+from lwspec.engine.runs import evidence
+from lwspec.engine.runs.checksum import sha256_of
+from lwspec.engine.runs.process import this_process
+from lwspec.engine.runs.runfolder import JobFolder, Runs, write_json, write_record
 from lwspec.errors import LwspecError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag, Stopped
 

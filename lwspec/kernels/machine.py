@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-from lwspec.engine.cost import Machine
+from lwspec.engine.plan.cost import Machine
 from lwspec.kernels.training.learner import tf32
 from lwspec.kernels.work import set_up_torch
 

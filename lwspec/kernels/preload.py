@@ -4,7 +4,7 @@ The evidence is taken here since this is the code that the forked processes run,
 while they do.
 """
 
-from lwspec.engine import evidence
+from lwspec.engine.runs import evidence
 from lwspec.errors import CodeError
 from lwspec.kernels.everything import import_everything
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lwspec.engine.modes import keep_the_world_out
 from lwspec.engine.redact import redact_stream
-from lwspec.engine.runfolder import JobFolder, Runs
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.errors import RunFolderError
 from lwspec.kernels.attempt import Clock, StopFlag
 from lwspec.kernels.going import Going

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from lwspec.engine.artefacts import Claim
 from lwspec.engine.metrics import METRICS, Metric
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.artefacts import Claim
 from lwspec.report.numbers import Numbers
 from lwspec.report.refs import Pair
 from lwspec.report.statistics.spread import LEVEL, Spread

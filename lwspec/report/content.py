@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lwspec.engine.artefacts import Figure
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.artefacts import Figure
 from lwspec.report.claims import Judged, judge
 from lwspec.report.evidence import Evidence
 from lwspec.report.figures.comparisons import against_bytes, arms, latency

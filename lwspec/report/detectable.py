@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lwspec.engine.plan import Plan
-from lwspec.engine.spec import Experiment
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.spec import Experiment
 from lwspec.report.query import Results
 from lwspec.report.statistics.power import minimum_detectable_difference
 from lwspec.report.statistics.tests import LEAST_SEEDS

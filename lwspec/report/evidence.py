@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from lwspec.engine import store as db
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
 from lwspec.engine.redact import REMOVED
-from lwspec.engine.store import Store
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.store import Store
 
 CODE_DIFF = "code.diff"
 

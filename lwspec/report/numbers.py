@@ -17,13 +17,13 @@ import numpy
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from lwspec.engine.artefacts import Test
-from lwspec.engine.checksum import KEY, is_intact, sha256_of, with_checksum
-from lwspec.engine.expand import Cell
 from lwspec.engine.job import canonical
 from lwspec.engine.metrics import DECIDES, METRICS
-from lwspec.engine.plan import Plan
-from lwspec.engine.runfolder import read_json, write_json
+from lwspec.engine.plan.expand import Cell
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.checksum import KEY, is_intact, sha256_of, with_checksum
+from lwspec.engine.runs.runfolder import read_json, write_json
+from lwspec.engine.spec.artefacts import Test
 from lwspec.report import statistics
 from lwspec.report.query import Group, Output, Results, file_of
 from lwspec.report.statistics.choose import Items, Measured, alike, compare, difference, estimate

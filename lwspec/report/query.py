@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from lwspec.engine import store as db
-from lwspec.engine.expand import Cell
-from lwspec.engine.plan import Plan
-from lwspec.engine.store import Store
+from lwspec.engine.plan.expand import Cell
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.store import Store
 
 
 @dataclass(frozen=True)

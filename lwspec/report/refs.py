@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lwspec.engine.artefacts import Claim
 from lwspec.engine.metrics import METRICS
-from lwspec.engine.plan import Plan
-from lwspec.engine.toml import Loc
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.artefacts import Claim
+from lwspec.engine.spec.toml import Loc
 from lwspec.errors import SpecError, UsageError, nearest
 from lwspec.report.tables.layout import Layout, Place
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwspec.engine.checksum import sha256_of
-from lwspec.engine.fingerprint import Fingerprints
 from lwspec.engine.job import Job, Kind
-from lwspec.engine.plan import Plan
-from lwspec.engine.runfolder import AttemptFolder, JobFolder, Runs
+from lwspec.engine.plan.fingerprint import Fingerprints
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.checksum import sha256_of
+from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs
 from lwspec.errors import ReportError, RunFolderError
 from lwspec.report.evidence import CODE_DIFF, Evidence
 from lwspec.report.query import Output, Results, epoch_name, file_of

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwspec.engine.expand import Cell
 from lwspec.engine.job import Job
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.expand import Cell
+from lwspec.engine.plan.plan import Plan
 from lwspec.errors import UsageError, nearest
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content

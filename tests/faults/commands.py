@@ -25,8 +25,8 @@ from faults import fake_work
 from faults.inject import Fault, Injector
 
 from lwspec.cli import slurm
-from lwspec.engine import allocation, child, evidence, local
-from lwspec.engine.slurm import life
+from lwspec.engine.executors import allocation, child, local
+from lwspec.engine.runs import evidence, life
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt
 

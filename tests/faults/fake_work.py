@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lwspec.engine.runfolder import RunFolderError, read_json, write_json
+from lwspec.engine.runs.runfolder import RunFolderError, read_json, write_json
 
 STEPS = 3
 """Of an epoch."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from faults.schedule import WORKERS, Outcome, seed
 
-from lwspec.engine.evidence import machine
+from lwspec.engine.runs.evidence import machine
 
 HEAD = """\
 # Faults

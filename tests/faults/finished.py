@@ -15,9 +15,9 @@ from faults.inject import Fault
 from faults.project import Project, damage
 from faults.schedule import ERRORS, Outcome, outcome, seed
 
-from lwspec.engine.ingest import ingest
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.store import Store
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.store import Store
 from lwspec.errors import RunFolderError
 
 RECORDS = {

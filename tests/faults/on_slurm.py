@@ -11,8 +11,8 @@ from faults.inject import Fault
 from faults.project import Project
 from faults.schedule import ERRORS, Outcome, job_faults, outcome, seed
 
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.slurm.submission import submissions
+from lwspec.engine.executors.slurm.submission import submissions
+from lwspec.engine.runs.runfolder import Runs
 
 SUBMIT = ("submit", "small.toml", "--executor", "slurm", "--no-snapshot", "--yes")
 

@@ -12,10 +12,10 @@ from faults.fake_work import expected, held, number
 from faults.project import Project
 from sqlalchemy import select
 
-from lwspec.engine import store as db
-from lwspec.engine.ingest import ingest
-from lwspec.engine.runfolder import Runs
-from lwspec.engine.store import Store
+from lwspec.engine.runs.runfolder import Runs
+from lwspec.engine.store import tables as db
+from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.store import Store
 
 
 def look(project: Project) -> None:

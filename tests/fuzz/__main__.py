@@ -78,7 +78,7 @@ def page(found: list[dict[str, Any]], seed: int, wall_s: float) -> str:
 
 
 def _machine() -> str:
-    from lwspec.engine.evidence import machine
+    from lwspec.engine.runs.evidence import machine
 
     told = machine()
     return (

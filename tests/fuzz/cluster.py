@@ -40,11 +40,11 @@ def _which(command: list[str]) -> str:
 
 def answers(world: Path, folder: Path) -> Case:
     """One program's answer is damaged; all are read, and an array is held against the offers."""
-    from lwspec.engine.runfolder import Runs
-    from lwspec.engine.slurm import offers as asked
-    from lwspec.engine.slurm import queue
-    from lwspec.engine.slurm.cluster import Cluster
-    from lwspec.engine.slurm.watch import watch
+    from lwspec.engine.executors.slurm import offers as asked
+    from lwspec.engine.executors.slurm import queue
+    from lwspec.engine.executors.slurm.watch import watch
+    from lwspec.engine.runs.runfolder import Runs
+    from lwspec.engine.spec.cluster import Cluster
     from lwspec.errors import LwspecError
 
     shutil.copytree(world / "runs", folder / "runs")

@@ -54,7 +54,7 @@ def arguments(world: Path, folder: Path) -> Case:
 def verbs(world: Path, folder: Path) -> Case:
     """A whole command that starts nothing, its arguments or one file of the project damaged."""
     from lwspec.cli import main, parser
-    from lwspec.engine.evidence import PACKAGE, git_state
+    from lwspec.engine.runs.evidence import PACKAGE, git_state
 
     git_state(PACKAGE.parent)  # asks git, once in a process
     shutil.copytree(world, folder, dirs_exist_ok=True)

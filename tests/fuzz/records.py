@@ -15,7 +15,7 @@ def agreeing(choices: Choices, text: str) -> str:
 
     Without, nothing behind the checksum would ever be reached.
     """
-    from lwspec.engine.checksum import KEY, with_checksum
+    from lwspec.engine.runs.checksum import KEY, with_checksum
 
     try:
         record = json.loads(text)
@@ -30,9 +30,9 @@ def events(world: Path, folder: Path) -> Case:
     """Lines of events.jsonl, as the ingester reads them."""
     from sqlalchemy import create_engine
 
-    from lwspec.engine.ingest import _insert_points
-    from lwspec.engine.runfolder import AttemptFolder
-    from lwspec.engine.store import metadata
+    from lwspec.engine.runs.runfolder import AttemptFolder
+    from lwspec.engine.store.ingest import _insert_points
+    from lwspec.engine.store.tables import metadata
 
     (path,) = (world / "runs").glob("prepare-*/attempt-1/events.jsonl")
     seeds, attempt = [tokens(path.read_text())], AttemptFolder(folder / "attempt-1")
@@ -54,12 +54,12 @@ def events(world: Path, folder: Path) -> Case:
 
 def run_folder(world: Path, folder: Path) -> Case:
     """One file of a run folder damaged, then all of it recorded and read as `status` does."""
-    from lwspec.engine.ingest import ingest
-    from lwspec.engine.records import read_records
-    from lwspec.engine.runfolder import Runs
-    from lwspec.engine.slurm.watch import granted_s, watch
-    from lwspec.engine.store import Store
-    from lwspec.engine.submit import PlanMemory
+    from lwspec.engine.executors.slurm.watch import granted_s, watch
+    from lwspec.engine.executors.submit import PlanMemory
+    from lwspec.engine.plan.records import read_records
+    from lwspec.engine.runs.runfolder import Runs
+    from lwspec.engine.store.ingest import ingest
+    from lwspec.engine.store.store import Store
     from lwspec.errors import LwspecError
 
     shutil.copytree(world / "runs", folder / "runs")
@@ -105,10 +105,10 @@ def run_folder(world: Path, folder: Path) -> Case:
 
 def caches(world: Path, folder: Path) -> Case:
     """What is remembered below runs/ and can be deleted: fingerprints, statistics, machines."""
-    from lwspec.engine.cost import ASSUMED
-    from lwspec.engine.fingerprint import Fingerprints
-    from lwspec.engine.machines import Benched, keep, kept
-    from lwspec.engine.runfolder import Runs
+    from lwspec.engine.plan.cost import ASSUMED
+    from lwspec.engine.plan.fingerprint import Fingerprints
+    from lwspec.engine.plan.machines import Benched, keep, kept
+    from lwspec.engine.runs.runfolder import Runs
     from lwspec.engine.shapes import shape_of
     from lwspec.report.numbers import _Remembered
 

@@ -19,7 +19,7 @@ def write(path: Path, text: str) -> None:
 
 def spec_text(world: Path, folder: Path) -> Case:
     """Every real spec, from its bytes to the checked model."""
-    from lwspec.engine.load import load
+    from lwspec.engine.spec.load import load
     from lwspec.kernels.arms import declarations
 
     small, *others = [world / "small.toml", *sorted(ROOT.glob("specs/*.toml"))]
@@ -36,13 +36,13 @@ def spec_text(world: Path, folder: Path) -> Case:
 
 def plan(world: Path, folder: Path) -> Case:
     """Specs of models and data that are there, as far as cells, jobs and prices."""
-    from lwspec.engine.expand import expand
-    from lwspec.engine.fingerprint import Fingerprints
-    from lwspec.engine.load import arm_files, load
-    from lwspec.engine.locate import locate
-    from lwspec.engine.plan import make_plan
-    from lwspec.engine.records import Records
-    from lwspec.engine.submit import plan_record
+    from lwspec.engine.executors.submit import plan_record
+    from lwspec.engine.plan.expand import expand
+    from lwspec.engine.plan.fingerprint import Fingerprints
+    from lwspec.engine.plan.locate import locate
+    from lwspec.engine.plan.plan import make_plan
+    from lwspec.engine.plan.records import Records
+    from lwspec.engine.spec.load import arm_files, load
     from lwspec.kernels.arms import declarations
 
     shutil.copytree(world, folder, dirs_exist_ok=True)

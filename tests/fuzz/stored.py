@@ -30,7 +30,7 @@ def checkpoint(world: Path, folder: Path) -> Case:
     """A checkpoint with one of its files damaged; its hashes and checksum agree, or not."""
     import torch
 
-    from lwspec.engine.checksum import sha256_of, with_checksum
+    from lwspec.engine.runs.checksum import sha256_of, with_checksum
     from lwspec.kernels.training.checkpoint import load_checkpoint
 
     (place,) = (world / "checkpoints").glob("step-*")

@@ -17,8 +17,8 @@ def make_world(folder: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from conftest import SPEC, make_pair, make_rows
 
-    from lwspec.engine.runfolder import Runs
-    from lwspec.engine.slurm.submission import intend
+    from lwspec.engine.executors.slurm.submission import intend
+    from lwspec.engine.runs.runfolder import Runs
     from lwspec.kernels.data.stored import write_pooled, write_states
     from lwspec.kernels.training.checkpoint import Progress, optimizer_tensors, save_checkpoint
 

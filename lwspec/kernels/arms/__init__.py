@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lwspec.engine.arm import ArmDeclaration, deviations_in
-from lwspec.engine.checksum import sha256_of
+from lwspec.engine.runs.checksum import sha256_of
 from lwspec.errors import SpecError
 from lwspec.kernels.arm import Arm
 

@@ -80,7 +80,7 @@ def solve(setup: Setup, batch: Batch, labels: Sequence[int], num_labels: int) ->
     layers = blended(setup)
     middle = layers[len(layers) // 2]
     states = receiver_states(setup, batch, middle, setup.settings.pooling)
-    return Solved(*learn(batch.pooled.to(states), states))
+    return Solved(*learn(batch.pooled.to(states), states, INNER))
 
 
 def message(setup: Setup, batch: Batch) -> Sequence[Tensor]:

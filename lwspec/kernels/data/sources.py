@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwspec.engine.checksum import sha256_of
+from lwspec.engine.runs.checksum import sha256_of
 from lwspec.errors import DataError, NetworkError
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.models.network import unreachable

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
-from lwspec.engine.runfolder import Runs
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import ModelError, RunFolderError
 from lwspec.kernels.attempt import Attempt
 

@@ -36,7 +36,7 @@ many are drawn, since all must be kept."""
 
 
 def controlled(name: str, send: Send, items: Items, seed: int) -> Send:
-    """`send` under a control of lwspec.engine.controls. Raises DataError where rows lack donors."""
+    """`send` under a control of the spec. Raises DataError where rows lack donors."""
     if name in DONORS:
         donors = DONORS[name](items, random.Random(f"{seed} {name}"))
         return lambda rows: send([donors[row] for row in rows])

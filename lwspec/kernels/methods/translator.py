@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lwspec.kernels.arms.vector_translation import INNER
 from lwspec.kernels.methods.taught import held_out
 
 HEADS = 8
@@ -29,11 +28,11 @@ TEMPERATURE = 0.07
 class Translator(nn.Module):
     """One direction. Over a single vector attention weighs nothing: it is two linear maps."""
 
-    def __init__(self, width_in: int, width_out: int) -> None:
+    def __init__(self, width_in: int, inner: int, width_out: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(width_in, INNER)
-        self.attention = nn.MultiheadAttention(INNER, HEADS, batch_first=True)
-        self.leave = nn.Linear(INNER, width_out)
+        self.enter = nn.Linear(width_in, inner)
+        self.attention = nn.MultiheadAttention(inner, HEADS, batch_first=True)
+        self.leave = nn.Linear(inner, width_out)
 
     def forward(self, states_BS: Tensor) -> Tensor:
         """States [B, R] of the other model."""
@@ -46,10 +45,10 @@ class Translator(nn.Module):
 class Pair(nn.Module):
     """Both directions."""
 
-    def __init__(self, sender_width: int, receiver_width: int) -> None:
+    def __init__(self, sender_width: int, inner: int, receiver_width: int) -> None:
         super().__init__()
-        self.forth = Translator(sender_width, receiver_width)
-        self.back = Translator(receiver_width, sender_width)
+        self.forth = Translator(sender_width, inner, receiver_width)
+        self.back = Translator(receiver_width, inner, sender_width)
 
 
 def info_nce(made_BR: Tensor, true_BR: Tensor) -> Tensor:
@@ -80,18 +79,18 @@ def translation_loss(pair: Pair, x_BS: Tensor, y_BR: Tensor) -> Tensor:
     return loss
 
 
-def learn(x_NS: Tensor, y_NR: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+def learn(x_NS: Tensor, y_NR: Tensor, inner: int) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Weights for `translate`, and the mean cosine of translated and true states both ways.
 
-    States are standardised by the means and standard deviations of the rows that are learnt. The
-    cosines are between standardised states of rows that are not. Drawn from torch's seeded
-    generator.
+    The translators are `inner` wide. States are standardised by the means and standard deviations
+    of the rows that are learnt. The cosines are between standardised states of rows that are not.
+    Drawn from torch's seeded generator.
     """
     held = held_out(len(x_NS), x_NS.device)
     standards = {"given": _standard(x_NS[~held]), "made": _standard(y_NR[~held])}
     x_NS = (x_NS - standards["given"][0]) / standards["given"][1]
     y_NR = (y_NR - standards["made"][0]) / standards["made"][1]
-    pair = Pair(x_NS.shape[1], y_NR.shape[1]).to(x_NS.device)
+    pair = Pair(x_NS.shape[1], inner, y_NR.shape[1]).to(x_NS.device)
     optimizer = torch.optim.AdamW(pair.parameters(), lr=RATE)
     learnt = (~held).nonzero()[:, 0]
     for _ in range(EPOCHS):
@@ -118,7 +117,8 @@ def translate(weights: Mapping[str, Tensor], states_BS: Tensor) -> Tensor:
     """The receiver's states [B, R] for the sender's, from what was learnt."""
     given, made = weights["given"], weights["made"]
     with torch.device("meta"):
-        forth = Translator(given.shape[1], made.shape[1])
+        inner = len(weights["forth.enter.bias"])
+        forth = Translator(given.shape[1], inner, made.shape[1])
     own = {n.removeprefix("forth."): w for n, w in weights.items() if n.startswith("forth.")}
     forth.load_state_dict(own, assign=True)
     translated: Tensor = forth.eval()((states_BS - given[0]) / given[1])

@@ -17,17 +17,9 @@ from transformers import DynamicCache
 
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models import decoding
+from lwspec.kernels.models.decoding import Started
 from lwspec.kernels.models.injected import injecting
 from lwspec.kernels.models.reader import Padded, Reader
-
-
-@dataclass(frozen=True)
-class Started:
-    """Prompts that were read: the KV cache, and the most probable next token [B]."""
-
-    padded: Padded
-    cache: DynamicCache
-    next_B: Tensor
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, DynamicCache
 
 from lwspec.kernels.models.blocks import attention_of, blocks_of
 from lwspec.kernels.models.compiled import dense, dense_attention
 from lwspec.kernels.models.prefix import Prefix
 
 if TYPE_CHECKING:
-    from lwspec.kernels.models.answering import Started
     from lwspec.kernels.models.reader import Padded, Reader
 
 WRITING = "lwspec_writing"
@@ -32,6 +32,15 @@ ROWS, TOKENS = 16, 64
 """A step has room for a multiple of so many, since batches and prompts come in many sizes."""
 ROOMY = 4
 """A step with room for so many times the tokens still serves; a longer one would read too much."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """Prompts that were read: the KV cache, and the most probable next token [B]."""
+
+    padded: Padded
+    cache: DynamicCache
+    next_B: Tensor
 
 
 def records(reader: Reader, padded: Padded) -> bool:

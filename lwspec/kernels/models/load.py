@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lwspec.engine.fingerprint import Fingerprints
+from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.errors import ModelError
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.models.reader import Reader

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lwspec.engine.checksum import is_intact, sha256_of, sha256_once, with_checksum
-from lwspec.engine.runfolder import JobFolder
+from lwspec.engine.runs.checksum import is_intact, sha256_of, sha256_once, with_checksum
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.errors import CheckpointError
 
 KEPT = 2

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow
 
 from lwspec.engine.metrics import METRICS
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
 from lwspec.report.evidence import Evidence
 from lwspec.report.numbers import PREDICTIONS, Numbers
 from lwspec.report.query import Group, Output, groups

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lwspec.engine.artefacts import Figure, Table
 from lwspec.engine.metrics import METRICS
+from lwspec.engine.spec.artefacts import Figure, Table
 from lwspec.report.figures.panel import Panel, Point, Series, point
 from lwspec.report.numbers import Numbers
 from lwspec.report.query import Group, groups, point_text

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lwspec.engine.artefacts import Figure
-from lwspec.engine.controls import replaces_message
-from lwspec.engine.expand import Cell
 from lwspec.engine.metrics import METRICS
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.expand import Cell
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.artefacts import Figure
+from lwspec.engine.spec.controls import replaces_message
 from lwspec.report.figures.panel import Panel, Point, Series, doubles, point
 from lwspec.report.numbers import Numbers
 from lwspec.report.query import Group, groups

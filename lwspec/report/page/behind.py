@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lwspec.engine.job import canonical
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
 
 
 @dataclass

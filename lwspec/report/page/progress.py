@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lwspec.engine.plan import Plan
-from lwspec.engine.states import State
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.states import State
 from lwspec.report.content import Content
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
 from lwspec.report.content import Content, make_content
 from lwspec.report.evidence import NO_EVIDENCE
 from lwspec.report.numbers import Numbers

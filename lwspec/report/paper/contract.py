@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import ChainableUndefined
 
-from lwspec.engine.plan import Plan
-from lwspec.engine.toml import Loc, Source
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.toml import Loc, Source
 from lwspec.errors import nearest
 from lwspec.report.claims import Judged, Verdict
 from lwspec.report.content import Content

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
 from lwspec.errors import SpecError
 from lwspec.report.content import Content
 from lwspec.report.paper.latex import escape, macro_name

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwspec.engine.plan import Plan
-from lwspec.engine.spec import Experiment, Model
-from lwspec.engine.task import Classification, Task
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.spec import Experiment, Model
+from lwspec.engine.spec.task import Classification, Task
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content
 from lwspec.report.evidence import Evidence

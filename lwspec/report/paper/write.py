@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwspec.engine.artefacts import Paper
+from lwspec.engine.spec.artefacts import Paper
 from lwspec.errors import ReportError
 from lwspec.report.content import Content, FigureData
 from lwspec.report.figures.draw import draw, draw_missing

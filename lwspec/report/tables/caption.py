@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lwspec.engine.controls import CONTROL, CONTROLS
 from lwspec.engine.metrics import DECIDES, METRICS, NO_MESSAGE, WITH_TEXT
-from lwspec.engine.plan import Plan
-from lwspec.engine.spec import Evaluate
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.controls import CONTROL, CONTROLS
+from lwspec.engine.spec.spec import Evaluate
 from lwspec.report.evidence import Evidence, lost_behind, moved_behind
 from lwspec.report.statistics.intervals import (
     DETERMINISTIC,

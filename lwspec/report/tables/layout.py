@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lwspec.engine.artefacts import Table
 from lwspec.engine.metrics import METRICS, NO_MESSAGE, WITH_TEXT, Metric
-from lwspec.engine.plan import Plan
+from lwspec.engine.plan.plan import Plan
+from lwspec.engine.spec.artefacts import Table
 from lwspec.errors import SpecError, nearest
 from lwspec.report.query import Group, groups
 

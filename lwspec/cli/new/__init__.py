@@ -1,0 +1,1 @@
+"""The text of a new spec, for `lwspec init`."""

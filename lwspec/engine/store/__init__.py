@@ -1,0 +1,1 @@
+"""results.db: what the run folders say, in tables that a person can query."""
