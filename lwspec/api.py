@@ -20,7 +20,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lwspec.cli import database
+from lwspec.cli.arguments import database
 from lwspec.cli.session import Project as Project
 from lwspec.cli.session import Session, planned_last
 from lwspec.engine.executors.submit import PlanMemory

@@ -6,7 +6,7 @@ import argparse
 import importlib
 from collections.abc import Iterator
 
-from lwspec.cli import parser
+from lwspec.cli.arguments import parser
 from lwspec.engine.metrics import METRICS, Metric
 from lwspec.engine.spec.controls import CONTROLS
 from lwspec.kernels.arms import declarations

@@ -19,7 +19,7 @@ CLASSES = {
 CHOSEN = "kind"
 """What the class is called where it is chosen among several."""
 VALIDATORS = re.compile(
-    r"engine/(fields|spec|task|artefacts|retry|slurm/cluster)\.py|kernels/arms/"
+    r"engine/(fields|spec/spec|spec/task|spec/artefacts|spec/cluster)\.py|kernels/arms/"
 )
 """Where a ValueError is pydantic's way to say what is wrong with a value."""
 ANYTHING = "{}"

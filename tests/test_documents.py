@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from lwspec.cli import parser
+from lwspec.cli.arguments import parser
 from lwspec.engine.metrics import METRICS
 from lwspec.engine.spec.controls import CONTROLS
 from lwspec.engine.spec.schema import json_schema

@@ -25,7 +25,8 @@ from slurm.fixtures import FAKE, HEAD, ROOT, TAIL, TASK
 from sqlalchemy import URL, Boolean, MetaData, create_engine, text
 from test_many_at_once import COMMANDS, at_once, nobody_saw_a_lock
 
-from lwspec.cli import main, parser
+from lwspec.cli import main
+from lwspec.cli.arguments import parser
 from lwspec.engine.job import Job
 from lwspec.engine.plan.records import read_records
 from lwspec.engine.redact import is_secret

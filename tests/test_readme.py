@@ -6,7 +6,7 @@ import re
 
 from conftest import ROOT
 
-from lwspec.cli import VERBS
+from lwspec.cli.arguments import VERBS
 from lwspec.kernels.arms import declarations
 
 README = (ROOT / "README.md").read_text()

@@ -14,7 +14,7 @@ from conftest import ROOT, Project
 from papers import MINIMAL
 from pydantic import TypeAdapter, ValidationError
 
-from lwspec.cli import database, parser
+from lwspec.cli.arguments import database, parser
 from lwspec.cli.terminal import printable
 from lwspec.engine.executors.slurm import sbatch
 from lwspec.engine.executors.slurm.submission import intend

@@ -39,7 +39,7 @@ def _words(text: str) -> list[str]:
 
 def arguments(world: Path, folder: Path) -> Case:
     """The parser alone, of every verb."""
-    from lwspec.cli import parser
+    from lwspec.cli.arguments import parser
 
     seeds, ours = [tokens(line) for line in LINES], parser()
 
@@ -53,7 +53,8 @@ def arguments(world: Path, folder: Path) -> Case:
 
 def verbs(world: Path, folder: Path) -> Case:
     """A whole command that starts nothing, its arguments or one file of the project damaged."""
-    from lwspec.cli import main, parser
+    from lwspec.cli import main
+    from lwspec.cli.arguments import parser
     from lwspec.engine.runs.evidence import PACKAGE, git_state
 
     git_state(PACKAGE.parent)  # asks git, once in a process
