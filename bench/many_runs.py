@@ -27,8 +27,9 @@ from lwspec.engine.plan.expand import expand
 from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.locate import locate
 from lwspec.engine.runs import evidence
+from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.process import this_process
-from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.load import load
 from lwspec.kernels.arms import declarations
 

@@ -22,8 +22,10 @@ from pyarrow import parquet
 from lwspec.cli.session import open_session
 from lwspec.engine.executors.submit import LOCAL, write_jobs
 from lwspec.engine.job import Job
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.runfolder import AttemptFolder, Runs, write_json
+from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.runfolder import Runs
 
 SPECS = Path(__file__).parent.parent / "specs"
 WRITES = ("--paper", "paper", "--html", "page.html")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conftest import ENVIRONMENT, SPEC, Project
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 
 Made = dict[tuple[str, str, str], str]
 """SHA-256 of each file of a taken output, by the job's label, the output and the file."""

@@ -17,7 +17,8 @@ from lwspec.engine.executors.slurm.submission import intend
 from lwspec.engine.executors.submit import SLURM, write_jobs
 from lwspec.engine.plan.pack import Pack
 from lwspec.engine.plan.plan import FREE_ALLOWANCE_S, Plan
-from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.cluster import Cluster
 from lwspec.engine.spec.spec import Budget
 from lwspec.errors import BudgetError, ClusterError

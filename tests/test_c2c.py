@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from two_tokenizers import reading, sharing
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 from lwspec.engine.shapes import Shape, shape_of
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms

@@ -11,7 +11,8 @@ from conftest import Project
 from test_run import results
 
 from lwspec.engine.job import Job
-from lwspec.engine.runs.runfolder import AttemptFolder, Runs
+from lwspec.engine.runs.attempt import AttemptFolder
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.kernels import attempt as attempts
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import Project
 from repeated import differing, repeated
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag
 from lwspec.report.evidence import attempt_lines

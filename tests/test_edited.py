@@ -16,7 +16,7 @@ from conftest import Project
 from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
 from lwspec.engine.runs.checksum import is_intact, with_checksum
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 from lwspec.errors import ReportError
 from lwspec.report.content import Content
 from lwspec.report.markdown import results_md

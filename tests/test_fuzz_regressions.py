@@ -18,9 +18,11 @@ from lwspec.engine.job import Job
 from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.machines import kept
 from lwspec.engine.plan.records import read_records
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.checksum import KEY, with_checksum
+from lwspec.engine.runs.jsonfile import write_json, write_record
 from lwspec.engine.runs.life import state_name
-from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs, write_json, write_record
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.shapes import shape_of
 from lwspec.engine.spec.load import arm_files, load
 from lwspec.engine.spec.loaded import LoadedSpec

@@ -61,6 +61,8 @@ ALLOWED = {
         "lwspec.engine.modes",
         "lwspec.engine.runs.process",
         "lwspec.engine.redact",
+        "lwspec.engine.runs.attempt",
+        "lwspec.engine.runs.jsonfile",
         "lwspec.engine.runs.runfolder",
         "lwspec.engine.shapes",
         "lwspec.engine.fields",

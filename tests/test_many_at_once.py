@@ -17,7 +17,8 @@ from slurm.fixtures import FAKE, HEAD, ROOT, TAIL, TASK
 
 from lwspec.cli import main
 from lwspec.engine.job import Job
-from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
 

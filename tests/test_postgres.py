@@ -30,8 +30,10 @@ from lwspec.cli.arguments import parser
 from lwspec.engine.job import Job
 from lwspec.engine.plan.records import read_records
 from lwspec.engine.redact import is_secret
+from lwspec.engine.runs.attempt import AttemptFolder
+from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.process import this_process
-from lwspec.engine.runs.runfolder import AttemptFolder, Runs, write_json
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.store import tables as db
 from lwspec.engine.store.database import address, named
 from lwspec.engine.store.ingest import ingest

@@ -18,7 +18,8 @@ from test_edited import BRIDGE, another_number, flipped, job_of, read
 import lwspec
 from lwspec.engine.runs import evidence
 from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.runfolder import JobFolder, Runs, read_json, write_json, write_record
+from lwspec.engine.runs.jsonfile import read_json, write_json, write_record
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.runs.snapshot import take_snapshot
 from lwspec.errors import CodeError, ReportError
 from lwspec.kernels.going import SAID

@@ -13,8 +13,10 @@ import pytest
 
 from lwspec.engine.job import Job
 from lwspec.engine.plan.records import read_records
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.file_system import may_be_shared
-from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs, write_json
+from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
 
@@ -132,7 +134,7 @@ def test_events_are_read_a_block_at_a_time_and_none_is_lost(
     for step in range(100):
         attempt.append_event("metric", step=step, values={"loss": step / 7})
     whole, end = attempt.events()
-    monkeypatch.setattr("lwspec.engine.runs.runfolder._BLOCK", 100)
+    monkeypatch.setattr("lwspec.engine.runs.attempt._BLOCK", 100)
     blocks = list(attempt.event_blocks())
     assert len(blocks) > 50
     assert [event for events, _ in blocks for event in events] == whole
@@ -143,7 +145,7 @@ def test_what_an_attempt_last_told_is_found_from_the_end(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = begun(runs, job("going"))
-    monkeypatch.setattr("lwspec.engine.runs.runfolder._TAIL", 50)
+    monkeypatch.setattr("lwspec.engine.runs.attempt._TAIL", 50)
     assert attempt.device_s() == 0.5
     for step in range(100):
         attempt.append_event("metric", step=step, values={"loss": step / 7})

@@ -11,7 +11,7 @@ import pytest
 from conftest import ENVIRONMENT, Project
 from pypdf import PdfReader
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 from lwspec.report.paper.latex import escape, macro_name
 
 LATEX = shutil.which("latexmk") is not None

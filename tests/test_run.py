@@ -15,7 +15,7 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, Project
 from pyarrow import parquet
 
-from lwspec.engine.runs.runfolder import read_json, write_json, write_record
+from lwspec.engine.runs.jsonfile import read_json, write_json, write_record
 
 
 def results(project: Project) -> dict[str, bytes]:

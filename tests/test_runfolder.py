@@ -7,7 +7,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from lwspec.engine.job import Job
-from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs, write_json
+from lwspec.engine.runs.attempt import AttemptFolder
+from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 
 OUTPUT = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
 

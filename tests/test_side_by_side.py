@@ -16,7 +16,8 @@ from conftest import Project
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from lwspec.engine.runs.runfolder import JobFolder, read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.kernels import run
 from lwspec.kernels.arm import Setup
 from lwspec.kernels.arms import lora

@@ -12,7 +12,7 @@ import pytest
 from slurm.cluster import running, until
 from slurm.fixtures import ROOT, SlurmProject, finished, resumed_from
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 
 pytestmark = pytest.mark.slurm
 DATA = ("--only", "data*")

@@ -16,7 +16,7 @@ import pytest
 from slurm.cluster import NODES, Cluster, running
 from slurm.fixtures import SlurmProject
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 
 pytestmark = pytest.mark.slurm
 SUBMIT = ("submit", "small.toml", "--executor", "slurm", "--yes", "--wait")

@@ -18,7 +18,8 @@ from test_resume import jobs, start
 
 from lwspec.engine.job import Job, role_of
 from lwspec.engine.plan.cost import Facts, training_work
-from lwspec.engine.runs.runfolder import JobFolder, read_json
+from lwspec.engine.runs.jsonfile import read_json
+from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.engine.shapes import Shape
 from lwspec.errors import SpecError
 from lwspec.kernels.arms import declarations

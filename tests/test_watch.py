@@ -27,8 +27,8 @@ from lwspec.cli.watching.pace import Paces, count, pace
 from lwspec.cli.watching.screen import changes, duration, screen, share_out
 from lwspec.cli.watching.view import Failure, Progress, View, look, useful_line
 from lwspec.engine.executors.submit import LOCAL, write_jobs
+from lwspec.engine.runs.jsonfile import write_record
 from lwspec.engine.runs.lock import STARTING, held, only_one
-from lwspec.engine.runs.runfolder import write_record
 from lwspec.engine.runs.states import State
 
 CONTROL = re.compile(r"\x1b|\r(?!\n)")

@@ -11,8 +11,9 @@ from types import FrameType
 from typing import Any
 
 from lwspec.engine.job import Job
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.checksum import sha256_once
-from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 
 PROGRESS_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 120.0

@@ -20,8 +20,9 @@ from lwspec.engine.job import Job
 from lwspec.engine.redact import redact
 from lwspec.engine.runs import evidence
 from lwspec.engine.runs.checksum import sha256_of
+from lwspec.engine.runs.jsonfile import write_json, write_record
 from lwspec.engine.runs.process import this_process
-from lwspec.engine.runs.runfolder import JobFolder, Runs, write_json, write_record
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.errors import LwspecError
 from lwspec.kernels.attempt import Attempt, Clock, StopFlag, Stopped
 

@@ -22,7 +22,7 @@ from lwspec.engine.metrics import DECIDES, METRICS
 from lwspec.engine.plan.expand import Cell
 from lwspec.engine.plan.plan import Plan
 from lwspec.engine.runs.checksum import KEY, is_intact, sha256_of, with_checksum
-from lwspec.engine.runs.runfolder import read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, write_json
 from lwspec.engine.spec.artefacts import Test
 from lwspec.report import statistics
 from lwspec.report.query import Group, Output, Results, file_of

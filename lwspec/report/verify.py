@@ -20,8 +20,9 @@ from typing import Any
 from lwspec.engine.job import Job, Kind
 from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.errors import ReportError, RunFolderError
 from lwspec.report.evidence import CODE_DIFF, Evidence
 from lwspec.report.query import Output, Results, epoch_name, file_of

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lwspec.engine.runs.runfolder import RunFolderError, read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.runfolder import RunFolderError
 
 STEPS = 3
 """Of an epoch."""

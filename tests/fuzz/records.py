@@ -30,7 +30,7 @@ def events(world: Path, folder: Path) -> Case:
     """Lines of events.jsonl, as the ingester reads them."""
     from sqlalchemy import create_engine
 
-    from lwspec.engine.runs.runfolder import AttemptFolder
+    from lwspec.engine.runs.attempt import AttemptFolder
     from lwspec.engine.store.ingest import _insert_points
     from lwspec.engine.store.tables import metadata
 

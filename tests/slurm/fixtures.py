@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 from slurm.cluster import Cluster, missing, until
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 
 ROOT = Path(__file__).parent.parent.parent
 FAKE = Path(__file__).parent / "fake"

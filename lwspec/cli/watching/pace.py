@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.cli.terminal import printable
-from lwspec.engine.runs.runfolder import AttemptFolder
+from lwspec.engine.runs.attempt import AttemptFolder
 
 WINDOW_S = 60.0
 """Rates are those of the last minute."""

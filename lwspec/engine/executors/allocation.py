@@ -26,9 +26,10 @@ from lwspec.engine.modes import keep_the_world_out
 from lwspec.engine.plan.pack import Pack
 from lwspec.engine.redact import is_secret, redact_stream
 from lwspec.engine.runs.evidence import check_code
+from lwspec.engine.runs.jsonfile import read_json, write_json
 from lwspec.engine.runs.life import BEAT_S, REQUEUED
 from lwspec.engine.runs.process import this_process
-from lwspec.engine.runs.runfolder import JobFolder, Runs, read_json, write_json
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.spec.spec import Retries
 from lwspec.errors import LwspecError
 

@@ -18,8 +18,9 @@ from lwspec.engine.plan.pack import Pack
 from lwspec.engine.plan.plan import Plan
 from lwspec.engine.runs.checksum import sha256_of
 from lwspec.engine.runs.evidence import code_digest, source_files
+from lwspec.engine.runs.jsonfile import read_json, write_json
 from lwspec.engine.runs.recorded import LastPlan, PlanRecord, Record, fitting
-from lwspec.engine.runs.runfolder import Runs, read_json, write_json
+from lwspec.engine.runs.runfolder import Runs
 
 LOCAL, SLURM = "local", "slurm"
 

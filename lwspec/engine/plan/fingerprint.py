@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from lwspec.engine.runs.checksum import KEY, is_intact, with_checksum
-from lwspec.engine.runs.runfolder import write_json
+from lwspec.engine.runs.jsonfile import write_json
 
 _CHUNK = 1 << 20
 _NOT_WEIGHTS = "README.md"

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lwspec.engine.plan.cost import Machine
-from lwspec.engine.runs.runfolder import Runs, read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import RunFolderError
 
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from lwspec.engine.runs.evidence import PACKAGE, digest_of, git_state
-from lwspec.engine.runs.runfolder import Runs, write_json
+from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import UsageError
 
 

@@ -14,10 +14,12 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import DataError
 
 from lwspec.engine.job import Job, price_key
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.changed import Changes, Seen, below, changed_ns, changes
+from lwspec.engine.runs.jsonfile import read_json
 from lwspec.engine.runs.lock import RECORDING, only_one
 from lwspec.engine.runs.recorded import PlanRecord, fitting
-from lwspec.engine.runs.runfolder import AttemptFolder, JobFolder, Runs, read_json
+from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.store import tables as db
 from lwspec.engine.store.sql import insert_many, insert_new, upsert
 from lwspec.engine.store.store import Store

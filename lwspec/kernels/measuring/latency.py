@@ -23,7 +23,7 @@ from typing import Any
 import numpy
 import torch
 
-from lwspec.engine.runs.runfolder import read_json
+from lwspec.engine.runs.jsonfile import read_json
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.rows import Row, read_rows

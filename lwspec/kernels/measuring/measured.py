@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lwspec.engine.metrics import DECIDES
-from lwspec.engine.runs.runfolder import read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, write_json
 from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt
 from lwspec.kernels.data.disjoint import check_unseen

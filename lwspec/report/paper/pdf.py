@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.runfolder import read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, write_json
 from lwspec.errors import ReportError, RunFolderError
 
 TIMEOUT_S = 300

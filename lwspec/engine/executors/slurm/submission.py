@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.executors.slurm.queue import this_user
+from lwspec.engine.runs.jsonfile import read_json, write_json
 from lwspec.engine.runs.life import Marks
 from lwspec.engine.runs.recorded import ArrayRecord, EndedRecord, IntentRecord, fitting
-from lwspec.engine.runs.runfolder import Runs, read_json, write_json
+from lwspec.engine.runs.runfolder import Runs
 
 _MARK = re.compile(r"(\d+)\.(\d+)\.(started\.json|beat|ended\.json)")
 
