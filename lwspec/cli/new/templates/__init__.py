@@ -15,7 +15,7 @@ from lwspec.cli.terminal import printable
 def render(template: str, **values: Any) -> str:
     """A template filled in."""
     environment = Environment(
-        loader=PackageLoader("lwspec.cli"),
+        loader=PackageLoader("lwspec.cli.new"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
