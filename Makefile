@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup quickstart results peers schema check audit test test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu docs errors screenshots test-tutorial test-trackers notebook clean
+.PHONY: setup quickstart results peers schema check audit test test-slow test-faults fuzz test-slurm test-gpu test-determinism statistics bench scale bench-gpu docs errors screenshots test-tutorial test-trackers notebook clean
 
 setup: .venv/ready
 
@@ -52,6 +52,10 @@ audit: setup
 
 test: check
 	$(BIN)/pytest
+
+# What takes half a minute or more for each test.
+test-slow: setup
+	$(BIN)/pytest -m slow
 
 # Everything that is read, damaged by a fuzzer: about fifteen minutes on two cores. Needs atheris,
 # which PyPI has for Linux on x86.

@@ -362,6 +362,7 @@ def assert_said_with_hard_gates(project: Project, record: dict[str, Any], path: 
     torch.testing.assert_close(said, stored, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_run_from_a_spec(project: Project) -> None:
     settings = "{ anneal_steps = 12, width = 16 }"
     head = project.spec.read_text().split("[[experiment]]")[0]

@@ -22,6 +22,11 @@ from lwspec.kernels.models.reader import Reader
 
 CPU = torch.device("cpu")
 FAMILIES = ["llama", "mistral", "qwen", "gemma", "gpt"]
+COMPILED = [
+    family if family == "mistral" else pytest.param(family, marks=pytest.mark.slow)
+    for family in FAMILIES
+]
+"""A family takes half a minute to compile."""
 ANSWERS = [[5, 1], [6, 7, 1], [5, 1]]
 
 
@@ -142,7 +147,7 @@ def test_a_prefix_is_not_kept_over_weights_that_are_trained(world: Path) -> None
     assert reader.pad(prompts, share=True).prefix == ()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", COMPILED)
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("dense_tokens", [128, 0])
 def test_what_is_recorded_on_a_gpu_is_the_plain_pass(
@@ -162,7 +167,7 @@ def test_what_is_recorded_on_a_gpu_is_the_plain_pass(
     torch.testing.assert_close(recorded, _plain(reader, whole, 3), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", COMPILED)
 @pytest.mark.usefixtures("fresh_compiler")
 def test_the_step_that_is_recorded_on_a_gpu_writes_what_the_plain_way_writes(
     world: Path, family: str, monkeypatch: pytest.MonkeyPatch

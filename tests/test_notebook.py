@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat import NotebookNode
 from notebook import NOTEBOOK, run
 
@@ -24,6 +25,7 @@ def _first_line(output: NotebookNode) -> str:
     return line.split(" · code ")[0]  # which is of another commit
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_what_it_showed(tmp_path: Path) -> None:
     committed = nbformat.read(NOTEBOOK, as_version=4)
     cells = [cell for cell in committed.cells if cell.cell_type == "code"]
