@@ -62,9 +62,13 @@ def test_data_that_are_not_json(project: Project) -> None:
 def test_fewer_rows_than_the_spec_asks_for(project: Project) -> None:
     project.keep("probe", "main")
     project.change("samples = 48", "samples = 480")
+    assert (
+        "480 training samples are asked for" in project.run("plan", "small.toml", status=2).stderr
+    )
+    project.change("samples = 480", "samples = 68")  # as many as there are lines; one text is twice
     done = project.run("submit", "small.toml", "--only", "linear_probe", status=1)
-    assert "asks for 480 training samples; the split has" in done.stdout
-    assert "samples = { max = 480 }" in done.stdout
+    assert "asks for 68 training samples; the split has" in done.stdout
+    assert "samples = { max = 68 }" in done.stdout
 
 
 def test_an_arm_that_cannot_run_fails_alone(project: Project) -> None:

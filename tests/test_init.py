@@ -103,6 +103,20 @@ def test_rows_and_models_of_one_s_own(folder: Path) -> None:
     assert bridge["layer"] == 1
 
 
+def test_what_is_written_for_few_rows_takes_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_csv("mood.csv", 80)
+    assert main(["init", "mood.toml", "--task", "mood=mood.csv"]) == 0
+    most = written("mood.toml")["defaults"]["train"]["samples"]["max"]
+    text = Path("mood.toml").read_text().replace(f"{{ max = {most} }}", str(most))
+    Path("mood.toml").write_text(text)
+    assert main(["plan", "mood.toml"]) == 2
+    said = capsys.readouterr().err
+    assert f"{most} training samples are asked for; mood has at most 57" in said
+    assert f"set samples = {{ max = {most} }}" in said
+
+
 def test_tasks_of_both_kinds_get_a_table_each() -> None:
     make_rows(Path("data"))
     rows = [
@@ -171,7 +185,7 @@ def test_what_cannot_be_a_spec_is_refused_and_leaves_nothing(
     Path("broken.jsonl").write_text('{"text": ')
     Path("data").mkdir()
     before = sorted(folder.iterdir())
-    assert main(["init", *arguments]) != 0
+    assert main(["init", *arguments]) == 2
     assert said in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
 

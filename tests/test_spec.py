@@ -65,7 +65,13 @@ WRONG = {
         "no split",
         "test",
     ),
-    "missing file": ("data/test.jsonl", "data/tests.jsonl", "tests.jsonl", "no file", None),
+    "missing file": (
+        "data/test.jsonl",
+        "data/tests.jsonl",
+        "tests.jsonl",
+        "no file",
+        "data/test.jsonl",
+    ),
     "missing model": ("models/llama", "./models/nowhere", "nowhere", "no model folder", None),
     "misspelt model folder": (
         "models/llama",

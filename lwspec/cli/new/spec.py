@@ -50,7 +50,7 @@ class NewModel:
     def said(self) -> str:
         """What a comment says of it."""
         if "toy" in self.source:
-            return "trained here in seconds, when it is first used"
+            return "trained here in minutes, when it is first used"
         if self.shape is None:
             return "of unknown size: priced as 8 billion parameters in 32 layers"
         millions = self.shape.parameters / 1e6
@@ -70,7 +70,8 @@ class Recipe:
 
 
 TOY = Recipe(
-    "{ samples = 1500, epochs = 4, batch_size = 32, learning_rate = 2e-3, warmup_steps = 10 }",
+    "{ samples = { max = 1500 }, epochs = 4, batch_size = 32, learning_rate = 2e-3, "
+    "warmup_steps = 10 }",
     64, 1, 4, 16,
 )  # fmt: skip
 TINY = Recipe(

@@ -12,7 +12,7 @@ from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.shapes import Shape, shape_of
 from lwspec.engine.spec.loaded import LoadedSpec
 from lwspec.engine.spec.spec import Model
-from lwspec.engine.spec.task import LOCAL_LOADERS, Data
+from lwspec.engine.spec.task import LOCAL_LOADERS, Data, Splits
 from lwspec.errors import CONVERT, nearest
 
 TOY_VERSION = 1
@@ -77,11 +77,21 @@ def locate(loaded: LoadedSpec, fingerprints: Fingerprints) -> Located:
                     near=nearest(split.source, sizes),
                     to_do=f"choose among: {', '.join(sorted(sizes))}",
                 )
-        train_rows[name] = task.splits.train.rows or sizes.get(task.splits.train.source)
+        train_rows[name] = _left_to_train(task.splits, sizes)
         test_rows[name] = task.splits.test.rows or sizes.get(task.splits.test.source)
     found = {name: shape_of(model, model_paths[name]) for name, model in models.items()}
     shapes = {name: shape for name, shape in found.items() if shape is not None}
     return Located(models, data, model_paths, data_paths, train_rows, test_rows, shapes)
+
+
+def _left_to_train(splits: Splits, sizes: Mapping[str, int | None]) -> int | None:
+    """The most rows that train can have, beside what is carved out of its source."""
+    train, held_out = splits.train, (splits.validation, splits.test)
+    whole = sizes.get(train.source)
+    if whole is None:
+        return train.rows
+    left = whole - sum(split.rows or 0 for split in held_out if split.source == train.source)
+    return max(0, left if train.rows is None else min(train.rows, left))
 
 
 def _model(
@@ -155,7 +165,13 @@ def _data(
     for split, name in data.data_files.items():
         file = loaded.source.path.parent / name
         if not file.is_file():
-            loaded.fail((*at, "data_files", split), f"there is no file {name!r} beside the spec")
+            siblings = [path.name for path in file.parent.glob("*") if path.is_file()]
+            close = nearest(file.name, siblings)
+            loaded.fail(
+                (*at, "data_files", split),
+                f"there is no file {name!r} beside the spec",
+                near=close and name.removesuffix(file.name) + close,
+            )
         fingerprint = fingerprints.of(file)
         if fingerprint.sha256 in hashes.values():
             loaded.fail(
@@ -163,5 +179,16 @@ def _data(
                 f"the file of split {split!r} has the bytes of another split's: they overlap",
             )
         hashes[split], places[split] = fingerprint.sha256, str(file.resolve())
-        sizes[split] = fingerprint.lines + 1 if file.suffix == ".jsonl" else None
+        sizes[split] = _most_rows(file, fingerprint.lines)
     return {"loader": data.path, "files": hashes, **adapter}, places, sizes
+
+
+def _most_rows(file: Path, lines: int) -> int | None:
+    """The most rows that a file of so many ends of lines can hold, where a row takes a line.
+
+    The last line may have no end; a CSV file's first names its columns. One that ends its lines
+    otherwise has none of them.
+    """
+    if file.suffix == ".jsonl":
+        return lines + 1
+    return lines or None if file.suffix == ".csv" else None

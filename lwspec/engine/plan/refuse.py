@@ -24,7 +24,7 @@ def refuse(block: Block, loaded: LoadedSpec, located: Located) -> None:
     """Raise SpecError for an arm, at one sweep point, that cannot do what it is asked."""
     checks = (
         _control, _context, _layer, _pair, _bytes, _prompts, _timing, _distillation, _train_on,
-        _splits,
+        _samples, _splits,
     )  # fmt: skip
     for check in checks:
         check(block, loaded, located)
@@ -227,6 +227,21 @@ def _train_on(block: Block, loaded: LoadedSpec, located: Located) -> None:
             "accuracy of labels or ROUGE-L of free text",
             to_do="train on tasks of one kind; it may be measured on any",
         )
+
+
+def _samples(block: Block, loaded: LoadedSpec, located: Located) -> None:
+    """As many training rows as are asked for must be there, where their number is known."""
+    asked = block.resolved.train.samples
+    if not block.arm.trained or not isinstance(asked, int):
+        return
+    for task in block.trained_on:
+        most = located.train_rows[task]
+        if most is not None and asked > most:
+            loaded.fail(
+                (*_place(block, loaded), "train"),
+                f"{asked} training samples are asked for; {task} has at most {most}",
+                to_do=f"set samples = {{ max = {asked} }} to take what there is",
+            )
 
 
 def _splits(block: Block, loaded: LoadedSpec, located: Located) -> None:
