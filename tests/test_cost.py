@@ -22,6 +22,7 @@ from lwspec.engine.store.store import Store
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.data.stored import room_for_states
 
+NOTHING = Facts({}, {}, {}, {}, "cpu", {})
 MACHINE = Machine(1e12, 1e11, 1e10, 1e-3, 1e8, 5.0)
 
 
@@ -54,6 +55,11 @@ def test_seconds_are_a_sum_over_kinds_of_work() -> None:
 def test_a_step_counts_two_products_a_weight_each_way() -> None:
     """16 rows of 8 soft tokens and 2 tokens of the answer, through a million weights and back."""
     assert step_of(fit()).frozen_flop == 4 * 1e6 * 16 * 10
+
+
+def test_a_toy_is_priced_by_the_minute_that_it_takes() -> None:
+    work = work_of(replace(fit(), kind="prepare", step="toy"), {}, NOTHING, ("result",))
+    assert 30 < ASSUMED["cpu"].seconds(work) < 90
 
 
 def test_fits_together_share_what_the_receiver_hands_over_and_not_what_it_computes() -> None:
