@@ -6,9 +6,12 @@ from pathlib import Path
 
 from conftest import Project
 
+from lwspec.cli.session import open_session
+from lwspec.engine.executors.submit import plan_record
 from lwspec.engine.plan.expand import Expansion, expand
 from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.locate import locate
+from lwspec.engine.plan.plan import Plan, compare
 from lwspec.engine.spec.load import load
 from lwspec.kernels.arms import declarations
 
@@ -127,6 +130,17 @@ def test_a_sweep_makes_a_job_for_every_point(project: Project) -> None:
     found = expansion(project)
     assert len(ids(found, "fit", "bridge")) == 3 * 2 * 2
     assert len({cell.evaluate for cell in found.cells if cell.arm == "bridge"}) == 12
+
+
+def test_what_differs_is_said_in_the_specs_words(project: Project) -> None:
+    def plan() -> Plan:
+        return open_session(project.spec, project.folder / "results.db", project.runs).plan
+
+    before = plan_record(plan())["jobs"]
+    project.change("samples = 48", "samples = { max = 40 }")
+    changed = compare(plan(), before).changed
+    assert "fit bridge colour s1: samples 48 -> at most 40" in changed
+    assert not any("None" in line for line in changed)
 
 
 def test_more_samples_extend_the_same_states(project: Project) -> None:

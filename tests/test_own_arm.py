@@ -11,6 +11,10 @@ import sys
 import pytest
 from conftest import ENVIRONMENT, ROOT, Project
 
+from lwspec.cli.session import open_session
+from lwspec.engine.executors.submit import plan_record
+from lwspec.engine.plan.plan import compare
+
 PAGE = (ROOT / "docs" / "arms.md").read_text()
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (SPEC,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
@@ -62,6 +66,17 @@ def test_a_changed_file_is_another_arm(own: Project) -> None:
     file = own.spec.parent / "last_words.py"
     file.write_text(EXAMPLE.replace("[-setup", "[:setup"))
     assert len(jobs(own) - before) == 1
+
+
+def test_a_changed_file_is_named_where_the_plan_differs(own: Project) -> None:
+    plan = open_session(own.spec, own.folder / "results.db", own.runs).plan
+    earlier = {
+        f"{job}-before": {**record, "settings": {**record["settings"], "arm_sha256": "0" * 64}}
+        for job, record in plan_record(plan)["jobs"].items()
+        if "arm_sha256" in record["settings"]
+    }
+    (changed,) = compare(plan, earlier).changed
+    assert changed.endswith(": last_words.py changed")
 
 
 def test_a_job_runs_the_file_as_it_was_submitted_and_no_other(own: Project) -> None:

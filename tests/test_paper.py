@@ -383,6 +383,11 @@ def test_the_plan_shows_what_it_can_detect(project: Project) -> None:
     project.change("seeds = [1, 2]", "seeds = [1, 2, 3]")
     rows = json.loads(project.run("plan", "small.toml", "--json").stdout)["experiments"]
     few = next(row["detects_points"] for row in rows if row["experiment"] == "main")
+    assert {row["experiment"]: row["seeds"] for row in rows if row["detects_points"] is None} == {
+        "probe": 1,
+        "direct": 1,
+        "relay": 1,
+    }
     project.write(project.spec.read_text() + "\n[statistics]\nseed_sd = 0.01\n")
     rows = json.loads(project.run("plan", "small.toml", "--json").stdout)["experiments"]
     assert next(row["detects_points"] for row in rows if row["experiment"] == "main") < few

@@ -12,18 +12,20 @@ from lwspec.report.statistics.tests import LEAST_SEEDS
 def detectable(plan: Plan, results: Results) -> dict[str, float]:
     """Experiment to the least difference that it detects on its smallest task, in points of 100.
 
-    An experiment with too few seeds for any test, or one that only times, is left out.
+    Left out is one whose arms are not run with enough seeds for a test, as arms that no seed can
+    change never are, and one that only times.
     """
     spec = plan.loaded.spec
     assumed = spec.statistics
+    seeds = {row.experiment: row.seeds for row in plan.rows}
     found = {}
     for experiment in spec.experiment:
-        if experiment.latency is not None or len(experiment.seeds) < LEAST_SEEDS:
+        if experiment.latency is not None or seeds[experiment.name] < LEAST_SEEDS:
             continue
         counts = [_items(experiment, task, plan, results) for task in experiment.tasks]
         known = [count for count in counts if count is not None]
         found[experiment.name] = 100 * minimum_detectable_difference(
-            len(experiment.seeds),
+            seeds[experiment.name],
             min(known, default=None),
             seed_sd=assumed.seed_sd,
             item_sd=assumed.item_sd,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lwspec.engine.arm import ArmDeclaration
 from lwspec.engine.job import Job, canonical, price_key
@@ -38,6 +40,7 @@ class Row:
     arms: tuple[str, ...]
     tasks: tuple[str, ...]
     seeds: int
+    """How often a cell is run: once where no seed can change any of its arms."""
     points: int
     jobs: int
     """Those that no experiment before it needs."""
@@ -250,6 +253,7 @@ def _rows(
     rows: dict[str, Row] = {}
     counted: set[str] = set()
     claimed: dict[str, set[str]] = {}
+    seeded = {cell.experiment for cell in expansion.cells if cell.seeded}
     for experiment in sorted(loaded.spec.experiment, key=lambda each: each.plan_only):
         asked = expansion.experiments[experiment.name]
         prices = []
@@ -266,7 +270,7 @@ def _rows(
             experiment.group or experiment.name,
             experiment.arms,
             experiment.tasks,
-            len(experiment.seeds),
+            len(experiment.seeds) if experiment.name in seeded else 1,
             math.prod(map(len, experiment.sweep.values())) * (1 + len(experiment.controls)),
             len(first),
             sum(any(o not in taken.get(job, ()) for o in asked[job]) for job in first),
@@ -313,16 +317,27 @@ def compare(plan: Plan, earlier: Mapping[str, Mapping[str, object]]) -> Change:
 def _difference(before: Mapping[str, object], job: Job) -> str:
     """The settings that differ, as `key old -> new`."""
     old, new = _flat(before["settings"]), _flat(job.settings)
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     differing = [
-        f"{key} {old.get(key)} -> {new.get(key)}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
+        f"{Path(job.places['arm']).name} changed"
+        if key == "arm_sha256" and "arm" in job.places
+        else f"{key} {_short(old.get(key))} -> {_short(new.get(key))}"
+        for key in keys
     ]
     return ", ".join(differing[:3]) or "its inputs changed"
 
 
+def _short(value: object) -> object:
+    """A value as a line holds it: of a hash its beginning."""
+    return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
+
+
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Settings by their whole keys, the number of samples in words."""
     if isinstance(value, Mapping):
+        if prefix == "samples.":
+            most, exactly = value.get("max"), value.get("exactly")
+            return {"samples": f"at most {most}" if most else exactly or "all"}
         parts = (_flat(inner, f"{prefix}{key}.") for key, inner in value.items())
         return {key: inner for part in parts for key, inner in part.items()}
     return {prefix.rstrip("."): list(value) if isinstance(value, tuple) else value}
