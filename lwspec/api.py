@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lwspec.cli.arguments import database
 from lwspec.cli.session import Project as Project
-from lwspec.cli.session import Session, planned_last
+from lwspec.cli.session import Session, planned_last, planning
 from lwspec.engine.executors.submit import PlanMemory
 from lwspec.engine.modes import keep_the_world_out
 from lwspec.engine.runs.runfolder import Runs
@@ -95,7 +95,8 @@ def plan(project: Project) -> Plan:
     """Expand and price a spec, and note it as shown: `submit` runs this plan and no other."""
     from lwspec.cli.plan import change_since_submit, over_budget, plan_json, show_plan
 
-    session = project.open()
+    with planning(project.spec, project.runs):
+        session = project.open()
     change = change_since_submit(session)
     said, made = _plain(plan_json(session, change)), session.plan
     text = _text(lambda console: show_plan(session, change, console))

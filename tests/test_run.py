@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sqlite3
@@ -49,6 +50,26 @@ def test_everything_is_done_and_a_second_submit_runs_nothing(finished: Project) 
 def test_verbs_without_a_spec_take_the_one_planned_last(finished: Project) -> None:
     for verb in ("submit", "status"):
         assert finished.run(verb).stdout.startswith("spec small.toml, planned last here")
+
+
+def test_a_spec_that_could_not_be_planned_is_not_passed_over(project: Project) -> None:
+    project.run("plan", "small.toml")
+    wrong = project.spec.read_text().replace("[experiment", "[experimnt")
+    (project.folder / "wrong.toml").write_text(wrong)
+    project.run("plan", "wrong.toml", status=2)
+    refused = project.run("submit", status=2)
+    assert refused.stdout == "spec wrong.toml, planned last here\n"
+    assert "wrong.toml" in refused.stderr
+    project.run("plan", "small.toml")
+    assert project.run("status").stdout.startswith("spec small.toml, planned last here")
+
+
+def test_a_total_counts_jobs_once_as_the_plan_does(project: Project) -> None:
+    planned = json.loads(project.run("plan", "small.toml", "--json").stdout)
+    shown = project.run("status").stdout
+    (total,) = re.findall(r"^total +(.+)$", shown, re.M)
+    assert sum(map(int, total.split())) == sum(row["jobs"] for row in planned["experiments"])
+    assert "counted in each of them, once in the total" in shown
 
 
 def test_every_evaluation_holds_the_auditors_record(finished: Project) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lwspec.cli.session import Session, open_session
+from lwspec.cli.session import Session, open_session, planning
 from lwspec.cli.terminal import printable
 from lwspec.engine.job import unpinned
 from lwspec.engine.plan.plan import Change, Plan, Row, compare
@@ -30,7 +30,8 @@ MOST_BY_HAND = 5
 
 def main(options: argparse.Namespace) -> int:
     """Show the plan; exit 3 where it would cost more than is left."""
-    session = open_session(options.spec, options.db, options.runs)
+    with planning(options.spec, options.runs):
+        session = open_session(options.spec, options.db, options.runs)
     change = change_since_submit(session)
     if options.json:
         print(json.dumps(plan_json(session, change), indent=1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,7 +26,7 @@ from lwspec.engine.spec.loaded import LoadedSpec
 from lwspec.engine.store.database import Database, named
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
-from lwspec.errors import UsageError, nearest
+from lwspec.errors import SpecError, UsageError, nearest
 from lwspec.kernels.arms import declarations
 
 
@@ -94,6 +95,17 @@ def open_session(
     return Session(loaded, folder, store, records, watched, plan, memory)
 
 
+@contextmanager
+def planning(spec: Path | None, runs: Path) -> Iterator[None]:
+    """Where the spec is wrong, it is still the one planned last: verbs without one say so again."""
+    try:
+        yield
+    except SpecError:
+        if spec is not None:
+            PlanMemory(Runs(runs)).remember_failed(spec)
+        raise
+
+
 def _shared(loaded: LoadedSpec, db: Database) -> bool:
     """Whether other machines may see the database's file."""
     if not isinstance(db, Path):
@@ -136,10 +148,17 @@ def matching(jobs: Sequence[Job], only: str | None) -> Sequence[Job]:
         labels = [f"{job.kind} {job.label}" for job in jobs]
         raise UsageError(
             f"no job matches {only!r}",
-            nearest=nearest(only, labels),
+            nearest=nearest(only, labels) or nearest(only.strip("*"), _parts(labels, only)),
             remedy="lwspec status --json lists them all",
         )
     return found
+
+
+def _parts(labels: Sequence[str], only: str) -> set[str]:
+    """All parts of labels of as many words as there are in what was asked for."""
+    many = len(only.split())
+    words = [label.split() for label in labels]
+    return {" ".join(each[n : n + many]) for each in words for n in range(len(each))}
 
 
 def planned_last(memory: PlanMemory) -> Path:

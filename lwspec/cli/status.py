@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.markup import escape
@@ -41,14 +42,18 @@ def show(session: Session, console: Console) -> None:
     shown = [state for state in State if state in there]
     for state in shown:
         table.add_column(state.value, justify="right")
+
+    def add(name: str, jobs: Iterable[str]) -> None:
+        counts = Counter(plan.states[job] for job in jobs)
+        table.add_row(name, *(str(counts[state] or "·") for state in shown))
+
     later = {row.experiment for row in plan.rows if row.plan_only}
     for name, ids in plan.expansion.experiments.items():
-        counts = Counter(plan.states[job] for job in ids)
-        table.add_row(
-            escape(name) + " (plan only)" * (name in later),
-            *(str(counts[state] or "·") for state in shown),
-        )
+        add(escape(name) + " (plan only)" * (name in later), ids)
+    add("total", plan.expansion.to_run)
     console.print(table)
+    if len(plan.expansion.jobs) < sum(map(len, plan.expansion.experiments.values())):
+        console.print("jobs that experiments share: counted in each of them, once in the total")
     for job in plan.expansion.jobs.values():
         line = line_of(session, job)
         if line:

@@ -120,10 +120,12 @@ class PlanMemory:
         """The plan that `submit` will be held to."""
         shown = self._folder / f"{plan.loaded.spec.name}.shown.json"
         write_json(shown, plan_record(plan), indent=None)
-        write_json(
-            self._folder / "last.json",
-            {"spec": plan.loaded.spec.name, "spec_path": str(plan.loaded.source.path.resolve())},
-        )
+        self._remember_last(plan.loaded.spec.name, plan.loaded.source.path)
+
+    def remember_failed(self, spec: Path) -> None:
+        """A spec that could not be planned: no earlier one is taken in its place."""
+        if (self._folder / "last.json").exists():
+            self._remember_last(None, spec)
 
     def remember_submitted(self, plan: Plan) -> None:
         """The plan that later ones are compared with."""
@@ -146,7 +148,10 @@ class PlanMemory:
     def shown_last(self) -> dict[str, Any] | None:
         """The plan that was shown last here, of whichever spec."""
         last = self._read("last.json", LastPlan)
-        return self.shown(last["spec"]) if last else None
+        return self.shown(last["spec"]) if last and last["spec"] else None
+
+    def _remember_last(self, name: str | None, path: Path) -> None:
+        write_json(self._folder / "last.json", {"spec": name, "spec_path": str(path.resolve())})
 
     def _read(self, name: str, model: type[Record]) -> dict[str, Any] | None:
         path = self._folder / name

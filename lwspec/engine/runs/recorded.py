@@ -197,7 +197,8 @@ class PlanRecord(Record):
 class LastPlan(Record):
     """plans/last.json."""
 
-    spec: str
+    spec: str | None
+    """Its name; None where it could not be planned."""
     spec_path: str
 
 
