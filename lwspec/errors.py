@@ -9,7 +9,7 @@
     ├── StoreError           the database cannot be read or written    exit 2
     ├── RunFolderError       a run folder holds something unreadable   exit 1
     ├── CodeError            a job's code is not what was submitted    job fails, "other code"
-    ├── DataError            rows that a task cannot use               job fails, "bad data"
+    ├── DataError            rows that a task cannot use               exit 2; job fails, "bad data"
     ├── ModelError           a model or tokenizer a job cannot use     job fails, "bad model"
     ├── NetworkError         a server that a job cannot reach          job fails, tried again
     ├── CheckpointError      a checkpoint that cannot be read          job fails, "checkpoint"
@@ -110,7 +110,6 @@ class CodeError(LwspecError):
 class DataError(LwspecError):
     """Rows that a task cannot use."""
 
-    exit_status = 1
     failure_class = "bad data"
 
 

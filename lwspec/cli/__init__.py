@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from lwspec.cli.arguments import parser
+from lwspec.cli.arguments import parse, parser
 from lwspec.cli.terminal import printable
 from lwspec.engine.modes import keep_the_world_out
 from lwspec.engine.redact import redact
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from lwspec.cli.completion import answer  # argcomplete is for shells that ask
 
         answer(whole)
-    options = whole.parse_args(arguments)
+    options = parse(whole, arguments)
     keep_the_world_out()
     try:
         verb = import_module(f"lwspec.cli.{options.verb}")

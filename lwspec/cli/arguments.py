@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from lwspec import __version__
-from lwspec.errors import UsageError
+from lwspec.cli.terminal import printable
+from lwspec.engine.redact import redact
+from lwspec.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from lwspec.engine.store.database import Database
 
 Verb = argparse.ArgumentParser
 
+WRONG_CHOICE = re.compile(r"invalid choice: '([^']+)' \(choose from (.+)\)")
+"""What argparse says of a word that is none of those it knows."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses arguments in the words of all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = WRONG_CHOICE.search(message)
+        close = nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else None
+        self._refuse(message, close)
+
+    def unknown(self, arguments: Sequence[str]) -> NoReturn:
+        """Refuse arguments that this verb does not take."""
+        first = arguments[0].partition("=")[0]
+        close = nearest(first, re.findall(r"--[\w-]+", self.format_usage()))
+        self._refuse(f"unrecognized arguments: {' '.join(arguments)}", close)
+
+    def _refuse(self, what: str, close: str | None) -> NoReturn:
+        error = UsageError(what, nearest=close, remedy=f"{self.prog} --help")
+        self.exit(error.exit_status, f"lwspec: {printable(redact(str(error)))}\n")
+
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser of every verb."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="lwspec", description="Declare, price, run and publish bridge experiments."
     )
     whole.add_argument("--version", action="version", version=f"lwspec {__version__}")
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument(
         "--db",
         type=database,
@@ -35,9 +60,18 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, (does, *takes) in VERBS.items():
         verb = verbs.add_parser(name, help=does, description=does, parents=[shared])
+        verb.set_defaults(unknown=verb.unknown)
         for add in takes:
             add(verb)
     return whole
+
+
+def parse(whole: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """A command line's verb and what it is given; exits where it is none, as argparse does."""
+    options, rest = whole.parse_known_args(arguments)
+    if rest:
+        options.unknown(rest)
+    return options
 
 
 def database(text: str) -> Database:
