@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from sqlalchemy import URL
 
 from lwspec.engine.store.database import address
@@ -105,3 +108,16 @@ class Server:
         self._process.send_signal(2)  # it drops its connections and ends
         self._process.wait(60)
         shutil.rmtree(self.folder)
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """A server for as long as it is wanted; tests are skipped where its programs are missing."""
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL's programs are missing: apt-get install postgresql")
+    started = Server(binaries)
+    try:
+        yield started
+    finally:
+        started.stop()

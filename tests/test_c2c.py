@@ -1,8 +1,7 @@
-"""Cache-to-Cache against the published code's numbers, and on pairs of tiny models."""
+"""Cache-to-Cache on pairs of tiny models, and from a spec."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,22 +13,17 @@ from conftest import Project
 from pyarrow.parquet import read_table
 from safetensors.torch import load_file
 from torch import Tensor
-from two_tokenizers import reading, sharing
 
 from lwspec.engine.runs.jsonfile import read_json
-from lwspec.engine.shapes import Shape, shape_of
+from lwspec.engine.shapes import shape_of
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
-from lwspec.kernels.arms.c2c import Settings, parameters
+from lwspec.kernels.arms.c2c import Settings
 from lwspec.kernels.data.rows import read_rows
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
 from lwspec.kernels.methods.cache_fusion import (
     CacheFusion,
-    Projector,
-    aligned,
-    soft_gate,
-    temperature,
 )
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.keys_values import keys_values
@@ -44,9 +38,6 @@ from lwspec.kernels.training.checkpoint import (
 from lwspec.kernels.training.learner import Learner
 from lwspec.kernels.training.loss import Counts
 from lwspec.kernels.training.receiver_pass import Ask, gradients
-
-GOLDEN = json.loads((Path(__file__).parent / "golden/c2c.json").read_text())
-"""Computed with the code of the repository and commit that it names, from what `wave` gives."""
 
 TASK = {
     "sender_prompt": "Text: {context}\n",
@@ -66,75 +57,6 @@ TRAIN = {
 }
 CONTEXTS = ["red blue", "green stone river", "dark", "warm cloud slow quick"]
 ARMS = ["c2c", "c2c_private"]
-
-
-def wave(count: int, shift: float) -> Tensor:
-    return torch.sin(torch.arange(count, dtype=torch.float32) * 0.7 + shift)
-
-
-def published() -> tuple[list[Projector], Tensor, Tensor]:
-    """The golden numbers' projectors of keys and values, and what they are run on."""
-    sizes = GOLDEN["sizes"]
-    sharer, tokens = (sizes["sharer_heads"], sizes["sharer_head_width"]), sizes["tokens"]
-    sent = wave(2 * tokens * sharer[0] * sharer[1], 1.0).view(2, sharer[0], tokens, sharer[1])
-    shape = (2, sizes["heads"], tokens, sizes["head_width"])
-    own, made = wave(torch.Size(shape).numel(), 2.0).view(shape), []
-    for which in range(2):
-        of_sharer = sharer[0] * sharer[1]
-        made.append(Projector(of_sharer, sizes["heads"], sizes["head_width"], sizes["width"], 0.0))
-        with torch.no_grad():
-            for n, parameter in enumerate(made[-1].parameters()):
-                parameter.copy_(wave(parameter.numel(), n + 20 * which).view(parameter.shape))
-    return made, sent.transpose(1, 2).flatten(2), own
-
-
-def assert_fused(gates: Sequence[Tensor], golden: Sequence[float]) -> None:
-    projectors, sent, own = published()
-    fused = [p(s, o, g) for p, s, o, g in zip(projectors, sent, own, gates, strict=True)]
-    expected = torch.tensor(golden).view(own.shape)
-    torch.testing.assert_close(torch.stack(fused), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_the_projectors_are_the_published_ones() -> None:
-    open_, shut = torch.ones(2, 5, 1), torch.zeros(2, 5, 1)
-    assert_fused([open_, open_], GOLDEN["gates_open"])
-    assert_fused([open_, shut], GOLDEN["key_gate_open"])
-
-
-def test_soft_gates_and_their_temperature_are_the_published_ones() -> None:
-    soft, cooling = GOLDEN["soft_gates"], GOLDEN["temperature"]
-    warmth = temperature(soft["step"], soft["anneal_steps"])
-    pairs = zip(soft["logits"], soft["drawn"], strict=True)
-    gates = [soft_gate(torch.tensor(logit), torch.tensor(drawn), warmth) for logit, drawn in pairs]
-    assert_fused(gates, soft["fused"])
-    for step, expected in cooling["by_step"].items():
-        assert temperature(int(step), cooling["anneal_steps"]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_published_numbers_of_parameters() -> None:
-    (projector, _), _, _ = published()
-    tiny, whole = GOLDEN["parameters"].values()
-    assert 2 * sum(p.numel() for p in projector.parameters()) == tiny
-    pair = {
-        "sender": Shape(896, 24, 0.49e9, key_width=128, key_heads=2),
-        "receiver": Shape(1024, 28, 0.6e9, key_width=1024, key_heads=8),
-    }
-    assert parameters(Settings(anneal_steps=1929), pair) == whole
-
-
-@pytest.mark.parametrize("golden", GOLDEN["layers"])
-def test_layers_are_aligned_at_their_ends_as_published(golden: dict[str, Any]) -> None:
-    # Of a deeper sharer only the last layers are sent, and counted from the first of those.
-    left_out = max(0, golden["sharer"] - golden["receiver"])
-    taken = aligned(golden["receiver"], golden["sharer"] - left_out)
-    assert [layer + left_out for layer in taken] == golden["taken"]
-
-
-def test_tokens_are_realigned_as_published() -> None:
-    golden = GOLDEN["realigned"]
-    assert realign(golden["reading"], reading(), sharing()) == golden["as_sharing"]
-    assert realign(golden["sharing"], sharing(), reading()) == golden["as_reading"]
-    assert realign(golden["reading"], reading(), reading()) == golden["reading"]
 
 
 def load(world: Path, name: str) -> Reader:

@@ -211,6 +211,25 @@ def test_what_datasette_is_told_is_there(finished: Project) -> None:
             assert connection.execute(query["sql"], given).fetchall(), name
 
 
+def test_the_view_has_the_rows_of_the_export(finished: Project) -> None:
+    columns = ["experiment", "arm", "task", "seed", "job", "fit", "accuracy"]
+    expected = lwspec.results(opened(finished))[columns].astype(object)
+    with closing(sqlite3.connect(finished.folder / "results.db")) as connection:
+        asked = f"select {', '.join(columns)} from results order by experiment, arm, seed"
+        found = connection.execute(asked).fetchall()
+    expected = expected.sort_values(["experiment", "arm", "seed"]).where(expected.notna(), None)
+    assert found == [tuple(row) for row in expected.to_numpy()]
+    assert {row[3] for row in found} == {None, 1, 2}
+
+
+def test_estimates_are_as_they_were_recorded(finished: Project) -> None:
+    found = lwspec.estimates(opened(finished))
+    of_one = found[(found["runs"] == 1) & (found["metric"] == "accuracy")].set_index("arm")["mean"]
+    recorded = lwspec.results(opened(finished)).set_index("arm")["accuracy"]
+    assert len(of_one) > 3
+    assert all(of_one[arm] == recorded[arm] for arm in of_one.index)
+
+
 def test_points_come_in_the_order_of_their_steps(tmp_path: Path) -> None:
     store = Store(tmp_path / "results.db", shared=False)
     steps = [("fit-b", 100), ("fit-a", 9), ("fit-b", 20), ("fit-a", 10), ("fit-c", 1)]

@@ -20,27 +20,23 @@ from alembic.migration import MigrationContext
 from conftest import ENVIRONMENT, Project
 from faults import commands, fake_work
 from faults import project as counting
-from postgres import PASSWORD, Server, programs
+from postgres import Server, running
 from slurm.fixtures import FAKE, HEAD, ROOT, TAIL, TASK
 from sqlalchemy import URL, Boolean, MetaData, create_engine, text
 from test_many_at_once import COMMANDS, at_once, nobody_saw_a_lock
 
 from lwspec.cli import main
-from lwspec.cli.arguments import parser
 from lwspec.engine.job import Job
 from lwspec.engine.plan.records import read_records
-from lwspec.engine.redact import is_secret
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.process import this_process
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.store import tables as db
-from lwspec.engine.store.database import address, named
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
-from lwspec.errors import StoreError, UsageError
+from lwspec.errors import StoreError
 
-BINARIES = programs()
 SHOWN = (*db.metadata.tables, "results", "timings", "runs")
 SCHEMA_1 = Path(__file__).parent / "schemas" / "1.sql"
 
@@ -52,13 +48,8 @@ def warmed() -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    if BINARIES is None:
-        pytest.skip("PostgreSQL's programs are missing: apt-get install postgresql")
-    started = Server(BINARIES)
-    try:
+    with running() as started:
         yield started
-    finally:
-        started.stop()
 
 
 def rows(store: Store) -> dict[str, list[tuple[str, ...]]]:
@@ -361,77 +352,3 @@ def test_what_others_made_is_left_alone(server: Server) -> None:
         found = MetaData()
         found.reflect(connection)
     assert set(found.tables) == {"jobs"}
-
-
-def refused(typed: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What `status` says of a database that it cannot use."""
-    (folder / "small.toml").write_text(
-        HEAD + TASK.format(name="s", seed=1) + TAIL.format(tasks='"s"')
-    )
-    assert main(["status", str(folder / "small.toml"), "--db", typed]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("lwspec: postgresql+psycopg://") and "\n  next: " in printed.err
-    assert "canary" not in printed.err + printed.out
-    return printed.err
-
-
-def test_a_wrong_password_is_one_clear_error(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    typed = server.address("postgres", user="locked:canary-wrong")
-    assert 'password authentication failed for user "locked"' in refused(typed, tmp_path, capsys)
-    right = address(server.address("postgres", user=f"locked:{PASSWORD}"))
-    with pytest.raises(StoreError, match="permission denied") as caught:
-        Store(right, shared=False)  # it may come in, and make no tables
-    assert PASSWORD not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "place",
-    ["127.0.0.1:1/records", "/records?host=/nowhere", "nowhere.invalid/records?password=canary"],
-)
-def test_a_server_out_of_reach_is_one_clear_error(
-    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "cannot read the database" in refused(
-        f"postgresql://me:canary@{place}", tmp_path, capsys
-    )
-
-
-def test_without_the_driver_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StoreError, match=r"pip install 'lwspec\[postgresql\]'"):
-        Store(address("postgresql://me:canary@host/records"), shared=False)
-
-
-@pytest.mark.parametrize(
-    ("typed", "what"),
-    [
-        ("mysql://me:canary@host/records", "another kind of server"),
-        ("sqlite:///canary.db", "a file is named by its path"),
-        ("postgresql+asyncpg://me:canary@host/records", "another kind of server"),
-        ("postgresql://me:a@canary@host/records", "%40"),
-        ("postgresql://me@host:canary/records", "unreadable as an address"),
-        ("://canary", "unreadable as an address"),
-    ],
-)
-def test_an_address_that_names_no_server_is_refused_and_not_repeated(
-    typed: str, what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(UsageError, match=what):
-        address(typed)
-    with pytest.raises(SystemExit) as ended:
-        parser().parse_args(["status", "--db", typed])
-    printed = capsys.readouterr().err
-    assert ended.value.code == 2 and what.replace("%40", "%") in printed.replace("%40", "%")
-    assert "canary" not in printed
-
-
-@pytest.mark.parametrize(
-    "secret", ["me:canary@host/r", "me:ca/nary@host/r", "host/r?password=canary"]
-)
-def test_a_database_is_named_without_its_password(secret: str) -> None:
-    shown = named(address(f"postgresql://{secret}"))
-    assert shown.startswith("postgresql+psycopg://") and "host/r" in shown
-    assert "canary" not in shown and "ca/nary" not in shown
-    assert is_secret("PGPASSWORD") and not is_secret("PGHOST")

@@ -42,6 +42,18 @@ def run_again(folder: Path, **changes: Any) -> dict[str, Any]:
     return read_json(folder / "attempt-2" / "exit.json")
 
 
+def test_a_plan_says_where_git_has_not_the_spec_as_it_is(project: Project) -> None:
+    said = f"git has not {project.spec.name} as it is"
+    assert said not in project.run("plan", "small.toml").stdout  # it is in no repository
+    git(project.folder, "init", "-q")
+    assert said in project.run("plan", "small.toml").stdout
+    git(project.folder, "add", "small.toml")
+    git(project.folder, "commit", "-qm", "first")
+    assert said not in project.run("plan", "small.toml").stdout
+    project.change("gpu_hours = 2.0", "gpu_hours = 3.0")
+    assert said in project.run("plan", "small.toml").stdout
+
+
 def test_a_job_refuses_code_that_was_not_submitted(copy_of_finished: Copy) -> None:
     folder = job_of(copy_of_finished(), "prepare", "data colour")
     assert read_json(folder / "job.json")["code"] == evidence.code_digest()

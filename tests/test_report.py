@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,12 @@ import pytest
 from conftest import ENVIRONMENT, Project
 from pypdf import PdfReader
 
-from lwspec.engine.runs.jsonfile import read_json
+from lwspec.cli.session import open_session
+from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.process import this_process
 from lwspec.report.paper.latex import escape, macro_name
+from lwspec.report.statistics.intervals import Estimate
+from lwspec.report.tables.plain import _digits
 
 LATEX = shutil.which("latexmk") is not None
 
@@ -235,6 +240,50 @@ def test_why_takes_every_name_that_is_shown(reported: Project, ref: str, label: 
     jobs = json.loads(reported.run("why", ref, "--json").stdout)["jobs"]
     assert label in {job["label"] for job in jobs}
     assert all(job["state"] == "done" and job["attempts"] for job in jobs)
+
+
+def test_why_says_what_has_not_run_and_what_runs(copy_of_finished: Callable[[], Project]) -> None:
+    project = copy_of_finished()
+    project.change("seeds = [1, 2]", "seeds = [3]")
+    shown = project.run("why", "main:bridge/colour", "--spec", "small.toml").stdout
+    assert "None" not in shown and "method   not run\n" in shown
+    found = project.run("plan", "small.toml", "--json").stdout
+    job = next(
+        each["id"] for each in json.loads(found)["jobs"] if each["kind"] == "fit" and each["owed"]
+    )
+    session = open_session(project.spec, project.folder / "results.db", project.runs)
+    folder = session.runs.folder(job)
+    its = session.plan.expansion.jobs[job].to_json()
+    write_json(folder.path / "job.json", {**its, "spec": "small", "allowance_s": 9.0})
+    started = {"started_at": 1e9, "evidence": {"process": this_process()}}
+    write_json(folder.begin_attempt().path / "started.json", started)
+    shown = project.run("why", job, "--spec", "small.toml").stdout
+    assert "[running]" in shown and "outcome   running since 2001-09-09 01:46:40 UTC" in shown
+    assert " 0.0 s" not in shown and "0 MiB" not in shown
+
+
+def test_a_page_alone_says_that_the_paper_is_as_it_was(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    project, said = copy_of_finished(), "paper/ was left as it was: add --paper paper"
+    assert said not in project.run("report", "small.toml", "--html", "page.html").stdout
+    (project.folder / "paper").mkdir()
+    assert said in project.run("report", "small.toml", "--html", "page.html").stdout
+
+
+def test_tables_as_csv_have_no_digits_that_were_not_measured(reported: Project) -> None:
+    estimate = Estimate(100 * 0.482, 100 * 0.07, None, "none")
+    assert 100 * 0.482 != 48.2
+    assert _digits(estimate) == ["48.2", "7", None] and _digits(None) == [None] * 3
+    with (reported.folder / "paper/tables/main.csv").open(newline="") as file:
+        found = [row["value"] for row in csv.DictReader(file)]
+    assert found and all(len(value) <= 11 for value in found)
+
+
+def test_a_prompt_is_shown_on_a_line_and_the_paper_says_how(reported: Project) -> None:
+    paper = (reported.folder / "paper/small.tex").read_text()
+    assert r"Text: \{context\}\textbackslash{}nColour:" in paper
+    assert r"(\texttt{\textbackslash n} is the end of a line)" in paper
 
 
 def test_text_cannot_break_latex() -> None:

@@ -150,9 +150,9 @@ def test_the_database_is_rebuilt_from_the_run_folders(
     project.run("status", "small.toml")
     live = dump(project.folder / "results.db")
     (project.folder / "results.db").unlink()
-    project.run("status", "small.toml")
+    assert "results.db is new: made from runs/" in project.run("status", "small.toml").stderr
     assert dump(project.folder / "results.db") == live
-    project.run("status", "small.toml", "--rescan")
+    assert "is new" not in project.run("status", "small.toml", "--rescan").stderr
     assert dump(project.folder / "results.db") == live
 
 

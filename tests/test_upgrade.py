@@ -93,8 +93,14 @@ def test_an_old_database_is_migrated_and_what_it_was_is_kept(old: Path) -> None:
     assert backups(old) == [store.backup]
 
 
-def test_a_migrated_database_is_like_one_made_today(old: Path, tmp_path: Path) -> None:
-    store, fresh = Store(old, shared=True), tmp_path / "fresh.db"
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_migrated_database_is_like_one_made_today(version: int, tmp_path: Path) -> None:
+    old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.executescript((SCHEMAS / f"{version}.sql").read_text(encoding="utf-8"))
+        connection.execute("insert or ignore into about values ('schema_version', ?)", [version])
+    store = Store(old, shared=True)
+    assert store.migrated
     assert Store(fresh, shared=True).backup is None
     assert schema(old) == schema(fresh)
     with store.read() as connection:
@@ -123,7 +129,8 @@ def test_views_show_what_was_measured_and_what_ran(old: Path) -> None:
     )
     recorded = rows(
         old,
-        "select c.plan, c.experiment, c.arm, c.task, c.seed, m.value, b.value from cells c "
+        "select c.plan, c.experiment, c.arm, c.task, "
+        "case when c.arm != 'no_message' then c.seed end, m.value, b.value from cells c "
         "join metrics m on m.job = c.evaluate and m.name = 'accuracy' "
         "left join metrics b on b.job = c.evaluate and b.name = 'message_bytes'",
     )
@@ -134,6 +141,9 @@ def test_views_show_what_was_measured_and_what_ran(old: Path) -> None:
     assert [row[:3] for row in ran][0] == ("prepare", "data colour", "finished")
     assert len(ran) == 5
     assert all(re.fullmatch(r"2026-11-25 20:19:\d\d", str(row[3])) for row in ran)
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("delete from jobs where kind = 'fit'")
+    assert rows(old, "select seed from results where arm = 'bridge'") == [(1,)]
 
 
 INTERRUPTED = """\

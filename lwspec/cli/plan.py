@@ -17,7 +17,7 @@ from lwspec.cli.session import Session, open_session, planning
 from lwspec.cli.terminal import printable
 from lwspec.engine.job import unpinned
 from lwspec.engine.plan.plan import Change, Plan, Row, compare
-from lwspec.engine.runs.evidence import PACKAGE, git_state
+from lwspec.engine.runs.evidence import PACKAGE, git_state, is_committed
 from lwspec.report.detectable import detectable
 from lwspec.report.paper.check import Checked, check_paper
 from lwspec.report.query import read_results
@@ -193,6 +193,9 @@ def _notes(session: Session, change: Change | None) -> list[tuple[str, str]]:
         notes.append(("not pinned", text))
     if any("modelled" in row.sources for row in plan.rows):
         notes.append(("modelled prices", _rates(plan)))
+    if is_committed(plan.loaded.source.path.resolve()) is False:
+        text = f"git has not {plan.loaded.source.path} as it is; runs keep their settings anyway"
+        notes.append(("spec not committed", text))
     before = session.memory.shown(plan.loaded.spec.name)
     here = str(plan.loaded.source.path.resolve())
     if before is not None and before["spec_path"] != here:

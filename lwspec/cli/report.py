@@ -19,14 +19,20 @@ from lwspec.report.paper.write import Written, write_paper
 from lwspec.report.query import read_results
 from lwspec.report.verify import verify
 
+PAPER = Path("paper")
+"""Where the paper is written, unless told otherwise."""
+
 
 def main(options: argparse.Namespace) -> int:
     """Write the paper's folder, the page, or both; 1 with --strict where runs are missing."""
     if options.html is not None:
         check_path(options.html)
-    folder = Path("paper") if options.paper is None and options.html is None else options.paper
+    folder = PAPER if options.paper is None and options.html is None else options.paper
     session = open_session(options.spec, options.db, options.runs, rescan=options.rescan)
-    return report(session, folder, strict=options.strict, page=options.html)
+    ended = report(session, folder, strict=options.strict, page=options.html)
+    if folder is None and PAPER.is_dir():
+        print(f"{PAPER}/ was left as it was: add --paper {PAPER}")
+    return ended
 
 
 @dataclass(frozen=True)

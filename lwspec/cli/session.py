@@ -82,6 +82,8 @@ def open_session(
     if store.migrated:
         copy = f"what it was: {store.backup}" if store.backup else "no copy of it was kept"
         warn(f"{named(db)} was migrated; {copy}")
+    if store.made and folder.listed():
+        warn(f"{named(db)} is new: made from {runs}/")
     for problem in ingest(folder, store, expansion.jobs, rescan):
         warn(f"{problem.where}: {problem.what}")
     records = read_records(store, expansion.jobs)

@@ -20,7 +20,7 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps(chain, indent=1))
         return 0
     for key, value in chain.items():
-        if key != "jobs":
+        if key != "jobs" and value is not None:
             print(printable(f"{key:<9}{_short(value)}"))
     packages = ""
     for job in chain["jobs"]:

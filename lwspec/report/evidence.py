@@ -176,10 +176,18 @@ def attempt_lines(row: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("code", f"{evidence.get('code', 'not recorded')}{_asked_for(evidence)}"),
         ("hardware", f"{row['hardware']} on {row['host']}"),
-        ("time", f"{float(row['wall_s'] or 0):.1f} s"),
-        ("memory", f"{int(row['peak_bytes'] or 0) / 2**20:.0f} MiB at the peak"),
+        *_used(row),
         *_repeats(evidence),
         ("packages", shlex.join(f"{name}=={version}" for name, version in packages.items())),
+    ]
+
+
+def _used(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Time and memory, of an attempt that ended."""
+    wall_s, peak_bytes = row["wall_s"], row["peak_bytes"]
+    return [
+        *([] if wall_s is None else [("time", f"{wall_s:.1f} s")]),
+        *([] if peak_bytes is None else [("memory", f"{peak_bytes / 2**20:.0f} MiB at the peak")]),
     ]
 
 

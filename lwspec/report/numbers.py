@@ -69,6 +69,11 @@ class Numbers:
 
     def estimate(self, group: Group, metric: str) -> Estimate | None:
         """The mean in the metric's unit with its interval; None where nothing recorded it."""
+        made = self.recorded(group, metric)
+        return made and made.scaled(METRICS[metric].factor)
+
+    def recorded(self, group: Group, metric: str) -> Estimate | None:
+        """The same as it was recorded: a share of 1, not per cent."""
         if METRICS[metric].made == "counted":
             return self._counted(group, metric)
         outputs = [out for out in self.found(group).outputs if metric in out.metrics]
@@ -76,7 +81,7 @@ class Numbers:
             return None
         key = ["estimate", metric, group.cells[0].seeded, _evidence(outputs)]
         made = self._remembered.get(key, lambda: asdict(estimate(self._measured(group, metric))))
-        return _estimate(made, metric)
+        return _estimate(made)
 
     def recovered(self, group: Group, bounds: Sequence[Group]) -> Estimate | None:
         """The share that a group closes of the gap between two bounds, in the metric's unit.
@@ -97,7 +102,8 @@ class Numbers:
             return {"estimate": made and asdict(made)}
 
         made = self._remembered.get(["gap", score, seeded, *map(_evidence, found)], compute)
-        return made["estimate"] and _estimate(made["estimate"], "recovered_gap")
+        factor = METRICS["recovered_gap"].factor
+        return made["estimate"] and _estimate(made["estimate"]).scaled(factor)
 
     def _counted(self, group: Group, metric: str) -> Estimate | None:
         """What the jobs behind a group trained or took, on the mean over its runs."""
@@ -203,10 +209,10 @@ def _one_of_each(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _estimate(made: Mapping[str, Any], metric: str) -> Estimate:
-    """An estimate as it was remembered, in the metric's unit."""
+def _estimate(made: Mapping[str, Any]) -> Estimate:
+    """An estimate as it was remembered."""
     spread = Spread(tuple((part[0], part[1]) for part in made["spread"]["parts"]))
-    return Estimate(**{**made, "spread": spread}).scaled(METRICS[metric].factor)
+    return Estimate(**{**made, "spread": spread})
 
 
 def _evidence(outputs: Sequence[Output]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from lwspec.engine.job import Job
 from lwspec.engine.plan.expand import Cell
 from lwspec.engine.plan.plan import Plan
+from lwspec.engine.runs.states import State
 from lwspec.errors import UsageError, nearest
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content
@@ -102,7 +104,7 @@ def _number(at: At, entry: Entry, content: Content) -> dict[str, Any]:
         "metric": entry.metric,
         "value": found.mean if found else None,
         "interval": [found.low, found.high] if found else None,
-        "method": found.method if found else "no finished run",
+        "method": found.method if found else entry.text,
         "runs": f"{entry.finished} of {entry.planned}",
         **({"test": " | ".join(filter(None, test_row(tested)[2:]))} if tested else {}),
         "spec": _spec_line(content.plan, entry),
@@ -160,11 +162,14 @@ def _chain(
 def _describe(
     job: Job, plan: Plan, results: Results, evidence: Evidence, runs: Path
 ) -> dict[str, Any]:
-    outputs = results.outputs.get(job.id, {})
+    outputs, state = results.outputs.get(job.id, {}), plan.states[job.id]
+    tried = {number: row for (of, number), row in sorted(evidence.attempts.items()) if of == job.id}
     made: Mapping[str, Any] = {
-        f"attempt {number}": {"outcome": _outcome(row), **dict(attempt_lines(row))}
-        for (of, number), row in sorted(evidence.attempts.items(), key=lambda each: each[0])
-        if of == job.id
+        f"attempt {number}": {
+            "outcome": _outcome(row, runs=state == State.RUNNING and number == max(tried)),
+            **dict(attempt_lines(row)),
+        }
+        for number, row in tried.items()
     }
     files = {
         str(file_of(runs, output, name)): sha
@@ -175,7 +180,7 @@ def _describe(
         "job": job.id,
         "kind": job.kind,
         "label": job.label,
-        "state": plan.states[job.id],
+        "state": state,
         "metrics": {
             name: dict(output.metrics) for name, output in outputs.items() if output.metrics
         },
@@ -184,7 +189,10 @@ def _describe(
     }
 
 
-def _outcome(row: Mapping[str, Any]) -> str:
-    """How an attempt ended, and what it said of that."""
+def _outcome(row: Mapping[str, Any], *, runs: bool) -> str:
+    """How an attempt ended, and what it said of that, or since when it runs."""
+    if runs and row["outcome"] is None and row["started_at"] is not None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["started_at"]))
+        return f"running since {since} UTC"
     ended = row["outcome"] or "no end recorded"
     return f"{ended}: {row['message'].strip()}" if row["message"] else str(ended)

@@ -109,6 +109,12 @@ def git_state(folder: Path) -> dict[str, Any]:
     return {"git_sha": sha, "dirty": bool(diff), "diff": redact(diff)}
 
 
+def is_committed(file: Path) -> bool | None:
+    """Whether git has a file as it is now; None where it lies in no repository."""
+    changed = _git(file.parent, "status", "--porcelain", "--ignored", "--", file.name)
+    return None if changed is None else not changed
+
+
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")
 _WITH_PREFIXES = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false")
 

@@ -35,6 +35,8 @@ class Store:
         Raises StoreError where it is of a newer one, or out of reach.
         """
         self.database = database
+        self.made = False
+        """Whether there was nothing just now."""
         self.migrated = False
         """Whether it was of an older schema just now."""
         self.backup: Path | None = None
@@ -78,6 +80,7 @@ class Store:
             self.migrated = True
         else:
             metadata.create_all(connection, checkfirst=False)  # what others made is not ours
+            self.made = True
         views.create_all(connection)
         connection.execute(delete(about))
         connection.execute(

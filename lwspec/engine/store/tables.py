@@ -15,7 +15,7 @@ from sqlalchemy import (
     Table,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with any change to tables or views, and with lwspec's own version; `migrations/` says how
 a database gets there from the one before."""
 RESCAN = "rescan"

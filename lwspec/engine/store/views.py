@@ -8,20 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import MetaData, and_, select
+from sqlalchemy import ColumnElement, MetaData, and_, case, or_, select
 from sqlalchemy.sql.ddl import CreateView
 
 from lwspec.engine.metrics import METRICS
 from lwspec.engine.store import tables as db
-from lwspec.engine.store.sql import utc
+from lwspec.engine.store.sql import member, utc
 
 views = MetaData()
 
+_FITS = db.jobs.alias("fits")
 _MEASURED = {name: metric for name, metric in METRICS.items() if metric.made == "measured"}
 
 
 def _evaluations(kind: str, metrics: Iterable[str]) -> Any:
-    """A row for each finished measurement of a cell, and a column for each of these metrics."""
+    """A row for each finished measurement in a sweep point, and a column for each of these metrics.
+
+    What has no seed was measured once and stands in the cell of every seed: alike, they are one.
+    """
     cells, outputs, values = db.cells.c, db.outputs.c, db.metrics.c
     numbers = [
         select(values.value)
@@ -37,7 +41,7 @@ def _evaluations(kind: str, metrics: Iterable[str]) -> Any:
             cells.experiment,
             cells.arm,
             cells.task,
-            cells.seed,
+            _seed().label("seed"),
             cells.point,
             *numbers,
             utc(outputs.taken_at).label("finished"),
@@ -48,8 +52,18 @@ def _evaluations(kind: str, metrics: Iterable[str]) -> Any:
         .select_from(db.cells)
         .join(db.outputs, measured)
         .join(db.jobs, db.jobs.c.id == outputs.job)
+        .outerjoin(_FITS, _FITS.c.id == cells.fit)
         .where(db.jobs.c.kind == kind)
+        .distinct()
     )
+
+
+def _seed() -> ColumnElement[Any]:
+    """A cell's seed, null where neither its fit nor its measurement took one."""
+    cells, fits = db.cells.c, _FITS.c
+    known = or_(cells.fit.is_(None), fits.id.is_not(None))  # a fit's folder may be gone
+    unset = [member(settings, "seed").is_(None) for settings in (fits.settings, db.jobs.c.settings)]
+    return case((and_(known, *unset), None), else_=cells.seed)
 
 
 def _attempts() -> Any:

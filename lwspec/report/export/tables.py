@@ -193,10 +193,9 @@ def estimates(records: Records) -> Flat:
     for group in groups(records.plan, [each.name for each in spec.experiment]):
         found = numbers.found(group)
         for metric in METRICS:
-            made = numbers.estimate(group, metric)
+            made = numbers.recorded(group, metric)
             if made is None:
                 continue
-            made = made.scaled(1 / METRICS[metric].factor)
             rows.append(
                 {
                     "spec": spec.name,

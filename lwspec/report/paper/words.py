@@ -82,13 +82,18 @@ def _tasks(plan: Plan, results: Results) -> list[dict[str, str]]:
         {
             "name": escape(name),
             "answers": escape(_answers(task)),
-            "sender_prompt": escape(task.sender_prompt.replace("\n", "\\n")),
-            "query": escape(task.query),
+            "sender_prompt": _typed(task.sender_prompt),
+            "query": _typed(task.query),
             "rows": escape(_row_counts(name, plan, results)),
         }
         for name in used
         for task in [spec.tasks[name]]
     ]
+
+
+def _typed(prompt: str) -> str:
+    """A prompt on one line, where \\n ends a line, as in the spec."""
+    return escape(prompt.replace("\n", "\\n"))
 
 
 def _row_counts(task: str, plan: Plan, results: Results) -> str:

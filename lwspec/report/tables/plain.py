@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
+from lwspec.report.statistics.intervals import Estimate
 from lwspec.report.tables.entries import OUTSIDE, Entry, TableData, Tested, seeds_behind
 
 TEST_COLUMNS = (
@@ -62,7 +63,7 @@ def _entry(entry: Entry | None, *, bold: bool) -> str:
 
 
 def csv_table(data: TableData) -> str:
-    """One line an entry, with everything that is known of it; numbers at full precision."""
+    """One line an entry, with everything that is known of it; numbers to ten digits."""
     columns = (
         "row", "column", "metric", "value", "low", "high", "method", "finished", "planned", "n",
         "subset", "status",
@@ -75,9 +76,7 @@ def csv_table(data: TableData) -> str:
                 row,
                 column,
                 entry.metric,
-                None if estimate is None else estimate.mean,
-                None if estimate is None else estimate.low,
-                None if estimate is None else estimate.high,
+                *_digits(estimate),
                 None if estimate is None else estimate.method,
                 entry.finished,
                 entry.planned,
@@ -87,6 +86,12 @@ def csv_table(data: TableData) -> str:
             ]
         )
     return _csv(columns, lines)
+
+
+def _digits(estimate: Estimate | None) -> list[str | None]:
+    """Mean and ends without the last digits, which a share times 100 does not have right."""
+    ends = (None,) * 3 if estimate is None else (estimate.mean, estimate.low, estimate.high)
+    return [None if value is None else f"{value:.10g}" for value in ends]
 
 
 def csv_tests(data: TableData) -> str:
