@@ -150,7 +150,7 @@ class Reader:
         several = device.type == "cuda" and torch.cuda.device_count() > 1
         try:
             wanted = source(path, revision, remote_code)
-            disable_progress_bar()  # a log is no terminal
+            disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
             tokenizer = AutoTokenizer.from_pretrained(path, **wanted)
             if random_weights is not None:
                 model = untrained(path, dtype, wanted, random_weights)
