@@ -163,6 +163,11 @@ def test_a_prompt_and_answer_that_merge_are_refused(reader: Reader) -> None:
         reader.answer_ids("Colour", "")
 
 
+def test_loading_draws_no_bar(world: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Reader.load(world / "models/llama", "float32", None, torch.device("cpu"))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_reader_that_is_let_go_is_gone_at_once(world: Path) -> None:
     """Those that arms put weights into are loaded for each job, and each is large."""
     gc.disable()

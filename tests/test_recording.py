@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import time
@@ -12,11 +13,14 @@ from typing import Any
 import pytest
 
 from lwspec.engine.job import Job
-from lwspec.engine.plan.records import read_records
+from lwspec.engine.plan import records
+from lwspec.engine.plan.records import Records, read_records, recorded
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.file_system import may_be_shared
 from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.process import this_process
 from lwspec.engine.runs.runfolder import JobFolder, Runs
+from lwspec.engine.runs.states import State, states
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
 
@@ -59,6 +63,17 @@ def age(folder: JobFolder) -> None:
     for path in (folder.path, *folder.path.rglob("*")):
         if path.is_dir():
             os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def say_who(attempt: AttemptFolder) -> None:
+    """Let this process be the one that runs an attempt."""
+    said = {"started_at": 1.0, "spec": "s", "charge": 0, "modelled_s": 1.0}
+    write_json(attempt.path / "started.json", {**said, "evidence": {"process": this_process()}})
+
+
+def state(told: Records, its: Job) -> State:
+    owed = {its.id: bool(told.owed({its.id: its}))}
+    return states({its.id: its}, owed, told.last, {}, ())[its.id]
 
 
 def looked_at(runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch, *asked: str) -> set[str]:
@@ -188,3 +203,62 @@ def test_the_kind_of_file_system_says_who_may_see_it(
     mounts = f"none / ext4 rw 0 0\nhome {tmp_path} {kind} rw 0 0\n"
     assert may_be_shared(tmp_path / "results.db", mounts) == shared
     assert may_be_shared(tmp_path / "results.db", "")  # nothing is known of it
+
+
+def test_a_process_that_ends_while_its_records_are_read_is_not_taken_for_a_killed_one(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its = job("one")
+    attempt = begun(runs, its)
+    say_who(attempt)
+    assert state(recorded(runs, store, {its.id: its})[0], its) == State.RUNNING
+
+    def ends(process: object) -> bool:
+        if not (attempt.path / "exit.json").exists():
+            finish(runs.folder(its.id), attempt)
+        return False
+
+    monkeypatch.setattr(records, "lives", ends)
+    assert state(recorded(runs, store, {its.id: its})[0], its) == State.DONE
+
+
+def test_what_was_killed_is_looked_at_twice_and_interrupted(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its = job("one")
+    say_who(begun(runs, its))
+    monkeypatch.setattr(records, "lives", lambda process: False)
+    assert state(recorded(runs, store, {its.id: its})[0], its) == State.INTERRUPTED
+
+
+def test_an_attempt_that_has_not_said_who_runs_it_was_not_interrupted(
+    runs: Runs, store: Store
+) -> None:
+    its = job("one")
+    attempt = begun(runs, its)
+    assert state(recorded(runs, store, {its.id: its})[0], its) == State.WAITING
+    say_who(attempt)
+    assert state(recorded(runs, store, {its.id: its})[0], its) == State.RUNNING
+
+
+def test_an_attempt_that_begins_and_ends_while_it_is_read_keeps_its_evidence(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its = job("one")
+    attempt = begun(runs, its)
+    calls = itertools.count()
+    started, ended = AttemptFolder.started, AttemptFolder.ended
+
+    def then(read: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Let the attempt run through after its first record was read."""
+        if next(calls) == 0:
+            say_who(attempt)
+            finish(runs.folder(its.id), attempt)
+        return read
+
+    monkeypatch.setattr(AttemptFolder, "started", lambda folder: then(started(folder)))
+    monkeypatch.setattr(AttemptFolder, "ended", lambda folder: then(ended(folder)))
+    for _ in range(2):
+        ingest(runs, store, [its.id])
+    ((tried,),) = read_records(store, {its.id: its}).attempts.values()
+    assert tried.outcome == "finished" and tried.named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from lwspec.engine.job import Job
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.runfolder import JobFolder, Runs
+from lwspec.kernels.attempt import Attempt, StopFlag
 
 OUTPUT = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
 
@@ -114,3 +116,16 @@ def test_a_grant_of_an_earlier_lwspec_forgets_attempts_before_it(tmp_path: Path)
         if not folder.attempts():
             ended(folder.begin_attempt(), "code", 1.0)
         assert folder.outcomes() == outcomes
+
+
+def test_what_an_attempt_offers_is_a_line_of_its_log(tmp_path: Path) -> None:
+    job = Job("fit-x", "fit", "bridge", {}, {}, ("epoch-001", "epoch-002"), "x", {})
+    runs = Runs(tmp_path)
+    attempt = Attempt(job, runs.folder(job.id).begin_attempt(), runs, StopFlag(), 60.0)
+    for step in range(500):
+        attempt.progress(step, 1000, "epoch 1")
+    attempt.take("epoch-001", [], {"train_loss": 0.693147, "accuracy": 0.5, "f1": None}, {})
+    attempt.take("epoch-002", [], {}, {})
+    first, second = (attempt.path / "log.txt").read_text().splitlines()
+    assert re.fullmatch(r"epoch-001 after [0-9.]+ s: train_loss 0\.6931, accuracy 0\.5", first)
+    assert re.fullmatch(r"epoch-002 after [0-9.]+ s", second)

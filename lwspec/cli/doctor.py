@@ -9,18 +9,20 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from lwspec import __version__
 from lwspec.engine.executors.slurm import offers
 from lwspec.engine.runs.file_system import NETWORKED, file_system, mounts
+from lwspec.engine.spec.cluster import user_file
 from lwspec.engine.spec.load import arm_files, load
+from lwspec.engine.spec.loaded import LoadedSpec
 from lwspec.errors import ClusterError
 from lwspec.kernels.arms import declarations
 
@@ -28,6 +30,7 @@ State = Literal["ok", "note", "broken"]
 MARKS: dict[State, str] = {"ok": "[green]ok[/]", "note": "[yellow]--[/]", "broken": "[red]no[/]"}
 LEAST_DISK_GB = 20
 LEAST_MEMORY_GB = 8
+NOT_NEEDED = "not needed by this spec"
 
 
 @dataclass(frozen=True)
@@ -42,24 +45,28 @@ class Finding:
 
 def main(options: argparse.Namespace) -> int:
     """Look at everything and say what to mend; 1 where something needed is broken."""
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    console = Console(highlight=False, soft_wrap=True)
     broken = False
-    for finding in look(options.runs, options.spec):
+    path = options.spec
+    spec = load(path, declarations(arm_files(path))) if path is not None else None
+    for finding in look(options.runs, spec):
         broken |= finding.state == "broken"
-        table.add_row(MARKS[finding.state], finding.name, finding.what)
+        console.print(f"{MARKS[finding.state]} {finding.name:<9} {escape(finding.what)}")
         if finding.mend:
-            table.add_row("", "", f"mend: {finding.mend}", style="dim")
-    Console().print(table)
+            console.print(f"{'':12} mend: {escape(finding.mend)}", style="dim")
     return 1 if broken else 0
 
 
-def look(runs: Path, spec: Path | None) -> Iterator[Finding]:
+def look(runs: Path, spec: LoadedSpec | None) -> Iterator[Finding]:
     """Every finding, in the order in which they would stand in somebody's way."""
     yield _python()
-    yield from _torch()
+    yield from _torch(gpu_needed=spec is None or spec.spec.resources.gpus > 0)
     yield _memory()
     yield from _disk(runs)
-    yield from _slurm()
+    if spec is None or spec.spec.cluster or user_file().exists():
+        yield from _slurm()
+    else:
+        yield Finding("slurm", "ok", NOT_NEEDED)
     yield _latex()
     yield from _hub(spec)
 
@@ -70,7 +77,7 @@ def _python() -> Finding:
     )
 
 
-def _torch() -> Iterator[Finding]:
+def _torch(*, gpu_needed: bool) -> Iterator[Finding]:
     """Torch as a process of its own imports it: a broken library takes that process alone along."""
     if importlib.util.find_spec("torch") is None:
         yield Finding("torch", "broken", "is not installed", "pip install torch")
@@ -89,6 +96,8 @@ def _torch() -> Iterator[Finding]:
     yield Finding("torch", "ok", version)
     if gpus:
         yield Finding("gpu", "ok", ", ".join(gpus))
+    elif not gpu_needed:
+        yield Finding("gpu", "ok", NOT_NEEDED)
     elif cuda != "none":
         mend = "nvidia-smi, the driver's version, CUDA_VISIBLE_DEVICES; on a cluster, a GPU node"
         yield Finding("gpu", "note", f"torch is built for CUDA {cuda} and sees no GPU", mend)
@@ -161,13 +170,17 @@ def _latex() -> Finding:
     return Finding("latex", "ok", f"latexmk with {', '.join(engines)}")
 
 
-def _hub(spec: Path | None) -> Iterator[Finding]:
-    """Whether the hub answers, and each of a spec's hub models is granted to this user."""
+def _hub(spec: LoadedSpec | None) -> Iterator[Finding]:
+    """Whether each of a spec's hub models is here already, or granted to this user."""
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     api, token = HfApi(), get_token()
-    for repository in _hub_models(spec):
+    models = {} if spec is None else _hub_models(spec)
+    for repository, revision in models.items():
+        if _cached(repository, revision):
+            yield Finding("model", "ok", f"{repository} is in the cache")
+            continue
         try:
             api.auth_check(repository)
         except GatedRepoError:
@@ -178,20 +191,31 @@ def _hub(spec: Path | None) -> Iterator[Finding]:
         except Exception as error:  # whatever stands between here and there
             said = type(error).__name__
             mend = "the network; offline, models must lie in the cache or in folders"
-            yield Finding("model", "note", f"{repository}: the hub does not answer ({said})", mend)
+            what = f"{repository}: the hub does not answer ({said})"
+            yield Finding("model", "broken", what, mend)
         else:
             yield Finding("model", "ok", f"{repository} can be fetched")
-    if token is None:
+    if spec is not None and not models:
+        yield Finding("hub", "ok", NOT_NEEDED)
+    elif token is None:
         mend = "hf auth login, where a spec names gated models"
         yield Finding("hub", "note", "nobody is logged in", mend)
     else:
         yield Finding("hub", "ok", "somebody is logged in")
 
 
-def _hub_models(spec: Path | None) -> Iterable[str]:
-    """The models of a spec that are no folders and no toys."""
-    if spec is None:
-        return ()
-    models = load(spec, declarations(arm_files(spec))).spec.models.values()
-    paths = (model.path for model in models if model.path is not None)
-    return sorted({path for path in paths if not (spec.parent / path).exists()})
+def _hub_models(spec: LoadedSpec) -> dict[str, str | None]:
+    """The models of a spec that are no folders and no toys, with their revisions."""
+    models = [model for model in spec.spec.models.values() if model.path is not None]
+    named = {str(model.path): model.revision for model in models}
+    return {
+        path: named[path] for path in sorted(named) if not (spec.source.path.parent / path).exists()
+    }
+
+
+def _cached(repository: str, revision: str | None) -> bool:
+    """Whether a model's weights were fetched before, so that no hub has to answer."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "config.json", revision=revision)
+    return isinstance(found, str) and any(Path(found).parent.glob("*.safetensors"))

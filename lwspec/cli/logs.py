@@ -23,7 +23,7 @@ def main(options: argparse.Namespace) -> int:
             print(printable(path.read_text(encoding="utf-8", errors="replace").rstrip()))
         if not paths:
             tried = bool(session.runs.folder(job.id).attempts())
-            print("it printed nothing" if tried else "no attempt was made yet")
+            print("it has printed nothing so far" if tried else "no attempt was made yet")
     if len(jobs) > MOST_JOBS:
         print(f"and {len(jobs) - MOST_JOBS} more jobs match {options.ref!r}")
     return 0

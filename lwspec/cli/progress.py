@@ -25,6 +25,8 @@ from lwspec.engine.runs.runfolder import Runs
 
 LINES_EVERY_S = 10.0
 LOOK_EVERY_S = 0.5
+MOST_NAMED = 2
+"""Jobs that have just ended, in a line."""
 
 
 @contextmanager
@@ -58,8 +60,8 @@ class _Watch:
         self._runs = runs
         self._paces = Paces()
 
-    def at(self, running: Running) -> tuple[str, Pace | None]:
-        """What a process is at, and how fast."""
+    def at(self, running: Running) -> tuple[str, Pace | None] | None:
+        """What a process is at, and how fast; None where it has done all of its jobs."""
         for job in running.pack.jobs:
             folder = self._runs.folder(job.id)
             if not folder.owed(job.outputs):
@@ -69,7 +71,7 @@ class _Watch:
                 return text, None
             pace = self._paces.of(attempts[-1])
             return (text, None) if pace is None else (f"{text} {pace}", pace)
-        return running.pack.label, None
+        return None
 
 
 class _Lines:
@@ -78,16 +80,25 @@ class _Lines:
     def __init__(self, watch: _Watch, say: Callable[[str], None]) -> None:
         self._watch, self._say = watch, say
         self._last: tuple[int, int] = (-1, -1)
+        self._told: set[str] = set()
         self._at = 0.0
 
     def __call__(self, tick: Tick) -> None:
-        state, now = (tick.done, tick.failed), time.monotonic()
+        state, now = (len(tick.done), tick.failed), time.monotonic()
         if state == self._last and now - self._at < LINES_EVERY_S:
             return
         self._last, self._at = state, now
-        running = ", ".join(self._watch.at(one)[0] for one in tick.running)
-        failed = f" · {tick.failed} failed" if tick.failed else ""
-        self._say(f"{tick.done}/{tick.jobs} jobs{failed} · {running or 'none running'}")
+        done = [f"{job.kind} {job.label}" for job in tick.done if job.id not in self._told]
+        self._told.update(job.id for job in tick.done)
+        running = [at[0] for one in tick.running if (at := self._watch.at(one))]
+        parts = [f"{len(tick.done)}/{tick.jobs} done"]
+        if tick.failed:
+            parts.append(f"{tick.failed} failed")
+        if done:
+            more = f", {len(done) - MOST_NAMED} more" if len(done) > MOST_NAMED else ""
+            parts.append(f"done: {', '.join(done[:MOST_NAMED])}{more}")
+        parts.append(f"running: {', '.join(running)}" if running else "none running")
+        self._say(" · ".join(parts))
 
 
 class _Bars:
@@ -105,13 +116,13 @@ class _Bars:
         self._at = time.monotonic()
         failed = f" [red]{tick.failed} failed[/red]" if tick.failed else ""
         self._progress.update(
-            self._whole, total=tick.jobs, completed=tick.done, description=f"jobs{failed}"
+            self._whole, total=tick.jobs, completed=len(tick.done), description=f"jobs{failed}"
         )
         current = {one.pack.id: one for one in tick.running}
         for gone in set(self._bars) - set(current):
             self._progress.remove_task(self._bars.pop(gone))
         for pack, one in current.items():
-            name, pace = self._watch.at(one)
+            name, pace = self._watch.at(one) or (one.pack.label, None)
             text = escape(printable(name))
             if pack not in self._bars:
                 self._bars[pack] = self._progress.add_task(text, total=None)

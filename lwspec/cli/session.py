@@ -18,13 +18,12 @@ from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.locate import locate
 from lwspec.engine.plan.machines import kept
 from lwspec.engine.plan.plan import Plan, make_plan
-from lwspec.engine.plan.records import Records, read_records
+from lwspec.engine.plan.records import Records, recorded
 from lwspec.engine.runs.file_system import may_be_shared, mounts
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.load import arm_files, load
 from lwspec.engine.spec.loaded import LoadedSpec
 from lwspec.engine.store.database import Database, named
-from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
 from lwspec.errors import SpecError, UsageError, nearest
 from lwspec.kernels.arms import declarations
@@ -84,10 +83,10 @@ def open_session(
         warn(f"{named(db)} was migrated; {copy}")
     if store.made and folder.listed():
         warn(f"{named(db)} is new: made from {runs}/")
-    for problem in ingest(folder, store, expansion.jobs, rescan):
+    watched = watch(folder)  # first: what has ended by now has written all that it will
+    records, problems = recorded(folder, store, expansion.jobs, rescan)
+    for problem in problems:
         warn(f"{problem.where}: {problem.what}")
-    records = read_records(store, expansion.jobs)
-    watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
     cancelled = folder.cancelled(records.owed(expansion.jobs))
     benched = kept(folder, loaded.spec.budget.gpu)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from lwspec.cli.session import Session
 from lwspec.cli.terminal import printable
 from lwspec.engine.executors.slurm.watch import watch
-from lwspec.engine.plan.records import Attempt, read_records
+from lwspec.engine.plan.records import Attempt, recorded
 from lwspec.engine.runs.life import Held
 from lwspec.engine.runs.states import State, blockers, states
-from lwspec.engine.store.ingest import ingest
 
 
 def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
@@ -24,10 +23,10 @@ def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
 def summary(session: Session, wanted: Collection[str], say: Callable[[str], None]) -> int:
     """Ingest, say what failed and why, and return the exit status."""
     jobs = session.plan.expansion.jobs
-    ingest(session.runs, session.store, jobs)
-    records = read_records(session.store, jobs)
+    held = watch(session.runs).held  # first: what has ended by now has written all that it will
+    records, _ = recorded(session.runs, session.store, jobs)
     owed = records.owed(jobs)
-    held, cancelled = watch(session.runs).held, session.runs.cancelled(owed)
+    cancelled = session.runs.cancelled(owed)
     found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
     for job in (jobs[id] for id in jobs if id in wanted):
         state = found[job.id]

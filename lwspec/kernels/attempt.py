@@ -188,3 +188,11 @@ class Attempt:
         }
         taken = self.job_folder.take(self.folder, output, record)
         self.event("output", output=output, taken=taken, metrics=record["metrics"])
+        self._log(output, metrics)
+
+    def _log(self, output: str, metrics: Mapping[str, float | None]) -> None:
+        """A line for people, a job's epochs at most: straight to the file, from any thread."""
+        numbers = [f"{name} {value:.4g}" for name, value in metrics.items() if value is not None]
+        line = f"{output} after {self.clock.own_s():.1f} s"
+        with (self.path / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(f"{line}: {', '.join(numbers)}\n" if numbers else f"{line}\n")

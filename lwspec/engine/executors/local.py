@@ -70,7 +70,7 @@ class Tick:
     """What an observer is shown, several times a second."""
 
     jobs: int
-    done: int
+    done: tuple[Job, ...]
     failed: int
     running: tuple[Running, ...]
 
@@ -261,7 +261,7 @@ class LocalExecutor:
         return job.id in self._finished
 
     def _tick(self) -> Tick:
-        done = sum(self._done(job) for job in self._jobs)
+        done = tuple(job for job in self._jobs if self._done(job))
         return Tick(len(self._jobs), done, len(self._failed), tuple(self._running))
 
 

@@ -15,8 +15,10 @@ from lwspec.engine.plan import cost
 from lwspec.engine.plan.price import Measurement, unit_of
 from lwspec.engine.runs.evidence import relevant_sources, source_files
 from lwspec.engine.runs.process import lives
+from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.runs.states import LastAttempt
 from lwspec.engine.store import tables as db
+from lwspec.engine.store.ingest import Problem, ingest
 from lwspec.engine.store.sql import among, member
 from lwspec.engine.store.store import Store
 
@@ -30,6 +32,8 @@ class Attempt:
     outcome: str | None
     message: str | None
     alive: bool
+    named: bool
+    """Whether it has said who runs it."""
     progress: Mapping[str, Any] | None
 
 
@@ -53,13 +57,37 @@ class Records:
     def last(self) -> dict[str, LastAttempt]:
         """The newest attempt of each job."""
         return {
-            job: LastAttempt(tried[-1].outcome, any(a.alive for a in tried))
+            job: LastAttempt(tried[-1].outcome, any(a.alive for a in tried), tried[-1].named)
             for job, tried in self.attempts.items()
         }
+
+    def broken_off(self, jobs: Mapping[str, Job]) -> set[tuple[str, int]]:
+        """The newest attempts of jobs that owe outputs, where nothing is known to work on them."""
+        newest = [self.attempts[job][-1] for job in self.owed(jobs) if job in self.attempts]
+        return {(a.job, a.number) for a in newest if a.outcome is None and not a.alive}
 
     def owed(self, jobs: Mapping[str, Job]) -> dict[str, tuple[str, ...]]:
         """Outputs that are missing, by job; only jobs that owe any."""
         return _owed(jobs, self.taken)
+
+
+def recorded(
+    runs: Runs, store: Store, jobs: Mapping[str, Job], rescan: bool = False
+) -> tuple[Records, list[Problem]]:
+    """Record what is new below `runs` and read it back, with what could not be recorded.
+
+    Whose process has ended since its folder was looked at may have finished meanwhile: it is
+    looked at again, for the last time.
+    """
+    problems: dict[Problem, None] = {}
+    seen: set[tuple[str, int]] = set()
+    while True:
+        problems |= dict.fromkeys(ingest(runs, store, jobs, rescan))
+        records = read_records(store, jobs)
+        broken_off = records.broken_off(jobs)
+        if broken_off <= seen:
+            return records, list(problems)
+        seen, rescan = broken_off, False
 
 
 def read_records(store: Store, jobs: Mapping[str, Job]) -> Records:
@@ -78,7 +106,15 @@ def read_records(store: Store, jobs: Mapping[str, Job]) -> Records:
             process = json.loads(row.process) if row.process else None
             alive = row.ended_at is None and lives(process)
             attempts.setdefault(row.job, []).append(
-                Attempt(row.job, row.number, row.outcome, row.message, alive, row.progress)
+                Attempt(
+                    row.job,
+                    row.number,
+                    row.outcome,
+                    row.message,
+                    alive,
+                    process is not None,
+                    row.progress,
+                )
             )
             if row.outcome == "allowance":
                 spent = row.device_s or row.wall_s  # what costs nothing is allowed seconds

@@ -34,6 +34,8 @@ class LastAttempt:
 
     outcome: str | None
     alive: bool
+    named: bool
+    """Whether it has said who runs it: one that has not has done nothing, and may just begin."""
 
 
 STOPPED = "stopped"
@@ -64,6 +66,8 @@ def job_state(
     if held is not None and held.fruitless:
         return State.FAILED
     if last is None or last.outcome == "finished":
+        return State.WAITING
+    if last.outcome is None and not last.named:
         return State.WAITING
     if last.outcome is None or last.outcome == STOPPED:
         return State.INTERRUPTED

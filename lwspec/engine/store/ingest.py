@@ -185,7 +185,8 @@ def _attempt(
     problems: list[Problem],
 ) -> dict[str, Any]:
     """Record one attempt and the events that it added; `fresh` where none before it broke off."""
-    started, ended = attempt.started(), attempt.ended() or {}
+    ended = attempt.ended() or {}  # first: whose end is seen has written all else
+    started = attempt.started()
     read, progress = (known["events_read"], known["progress"]) if known else (0, None)
     unreadable = 0
     for events, after in attempt.event_blocks(read):

@@ -23,9 +23,10 @@ def read_sources(attempt: Attempt) -> dict[str, list[dict[str, Any]]]:
         from lwspec.kernels.toy.text import rows
 
         return {name: rows(data["toy"], name) for name in sorted(wanted)}
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
     from datasets.exceptions import DatasetsError
 
+    disable_progress_bars()  # a log is no terminal
     scratch = attempt.path / "scratch"
     try:
         if "loader" in data:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from lwspec.errors import CONVERT, ModelError, NetworkError
 from lwspec.kernels.message import Cached, Graft, Prompt
@@ -149,6 +150,7 @@ class Reader:
         several = device.type == "cuda" and torch.cuda.device_count() > 1
         try:
             wanted = source(path, revision, remote_code)
+            disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
             tokenizer = AutoTokenizer.from_pretrained(path, **wanted)
             if random_weights is not None:
                 model = untrained(path, dtype, wanted, random_weights)
