@@ -77,17 +77,18 @@ class _Lines:
 
     def __init__(self, watch: _Watch, say: Callable[[str], None]) -> None:
         self._watch, self._say = watch, say
-        self._last: tuple[int, int] = (-1, -1)
+        self._last = (-1, -1, -1)
         self._at = 0.0
 
     def __call__(self, tick: Tick) -> None:
-        state, now = (tick.done, tick.failed), time.monotonic()
+        state, now = (tick.done, tick.failed, tick.cancelled), time.monotonic()
         if state == self._last and now - self._at < LINES_EVERY_S:
             return
         self._last, self._at = state, now
         running = ", ".join(self._watch.at(one)[0] for one in tick.running)
         failed = f" · {tick.failed} failed" if tick.failed else ""
-        self._say(f"{tick.done}/{tick.jobs} jobs{failed} · {running or 'none running'}")
+        cancelled = f" · {tick.cancelled} cancelled" if tick.cancelled else ""
+        self._say(f"{tick.done}/{tick.jobs} jobs{failed}{cancelled} · {running or 'none running'}")
 
 
 class _Bars:
@@ -104,9 +105,9 @@ class _Bars:
             return
         self._at = time.monotonic()
         failed = f" [red]{tick.failed} failed[/red]" if tick.failed else ""
-        self._progress.update(
-            self._whole, total=tick.jobs, completed=tick.done, description=f"jobs{failed}"
-        )
+        cancelled = f" {tick.cancelled} cancelled" if tick.cancelled else ""
+        said = f"jobs{failed}{cancelled}"
+        self._progress.update(self._whole, total=tick.jobs, completed=tick.done, description=said)
         current = {one.pack.id: one for one in tick.running}
         for gone in set(self._bars) - set(current):
             self._progress.remove_task(self._bars.pop(gone))
