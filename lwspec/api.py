@@ -25,6 +25,7 @@ from lwspec.cli.session import Project as Project
 from lwspec.cli.session import Session, planned_last, planning
 from lwspec.engine.executors.submit import PlanMemory
 from lwspec.engine.modes import keep_the_world_out
+from lwspec.engine.redact import read_redacted
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import UsageError
 
@@ -347,7 +348,7 @@ def logs(project: Project, ref: str) -> dict[Path, str]:
     session = project.open()
     jobs = matching(list(session.plan.expansion.jobs.values()), ref)
     paths = [path for job in jobs for path in log_paths(session, job.id)]
-    return {path: path.read_text(encoding="utf-8", errors="replace") for path in paths}
+    return {path: read_redacted(path) for path in paths}
 
 
 def _whole(project: Project, name: str) -> DataFrame:

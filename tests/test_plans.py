@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ENVIRONMENT, ROOT, Project
 
 REVIEWERS = {
     "main": 15,
@@ -88,6 +89,18 @@ arms = ["bridge"]
 bridge = { layer = 1, latents = 4, width = 16, depth = 1, heads = 2 }
 
 [[table]]"""
+
+
+def test_a_copied_folder_goes_on_with_its_own_spec(project: Project) -> None:
+    project.run("plan", "small.toml")
+    copy = project.folder / "copy"
+    copy.mkdir()
+    for name in ("small.toml", "paper.tex", "runs", "models", "data"):
+        subprocess.run(["cp", "-a", project.folder / name, copy / name], check=True)
+    done = subprocess.run(
+        project.command("status"), cwd=copy, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("spec small.toml, planned last here")
 
 
 def test_what_is_only_planned_is_priced_and_not_run(project: Project) -> None:

@@ -54,10 +54,10 @@ def test_a_line_tells_what_has_ended_from_what_runs(tmp_path: Path) -> None:
         folder.take(folder.begin_attempt(), "x", output)
     said: list[str] = []
     with in_lines(runs, said.append) as observe:
-        observe(Tick(4, (), 0, (Running(Pack("b", (jobs[3],)), None, (), 0),)))
-        observe(Tick(4, tuple(jobs[:3]), 0, (ended,)))
-        observe(Tick(4, tuple(jobs[:3]), 1, ()))
-        observe(Tick(4, tuple(jobs), 1, ()))
+        observe(Tick(4, (), 0, 0, (Running(Pack("b", (jobs[3],)), None, (), 0),)))
+        observe(Tick(4, tuple(jobs[:3]), 0, 0, (ended,)))
+        observe(Tick(4, tuple(jobs[:3]), 1, 0, ()))
+        observe(Tick(4, tuple(jobs), 1, 0, ()))
     assert said == [
         "0/4 done · running: fit s3",
         "3/4 done · done: fit s0, fit s1, 1 more · none running",

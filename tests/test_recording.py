@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lwspec.engine.job import Job
 from lwspec.engine.plan import records
+from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.records import Records, read_records, recorded
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.file_system import may_be_shared
@@ -21,6 +24,7 @@ from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.process import this_process
 from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.runs.states import State, states
+from lwspec.engine.store.database import remedy
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
 
@@ -140,6 +144,49 @@ def test_a_job_whose_folder_is_gone_is_forgotten(runs: Runs, store: Store) -> No
     ingest(runs, store, ["fit-two"])
     jobs = {job(name).id: job(name) for name in ("one", "two", "three")}
     assert set(read_records(store, jobs).attempts) == {"fit-three"}
+
+
+def test_an_archive_is_read_as_it_is(
+    runs: Runs, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its = job("a")
+    attempt = begun(runs, its)
+    finish(runs.folder(its.id), attempt)
+    (runs.folder(its.id).path / "taken" / "result.json").unlink()  # it died before it offered it
+    there = sorted(runs.path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: runs.path not in (path, *path.parents))
+        assert ingest(runs, store) == []
+        memory = Fingerprints(runs.path / "cache" / "fingerprints.json")
+        memory.of(attempt.path / "exit.json")
+        memory.save()
+    assert sorted(runs.path.rglob("*")) == there
+    with store.read() as connection:
+        assert connection.exec_driver_sql("select count(*) from attempts").scalar() == 1
+    assert ingest(runs, store) == []
+    assert (runs.path / "ingest.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "said"),
+    [
+        (sqlite3.SQLITE_FULL, 1 << 40, "make room"),
+        (sqlite3.SQLITE_CANTOPEN, 0, "make room"),
+        (sqlite3.SQLITE_CANTOPEN, 1 << 40, "see that you may write"),
+        (sqlite3.SQLITE_READONLY | 1 << 8, 1 << 40, "see that you may write"),
+        (sqlite3.SQLITE_NOTADB, 1 << 40, "move it away"),
+        (sqlite3.SQLITE_ERROR, 1 << 40, "move it away"),  # a column that is there already
+    ],
+)
+def test_what_to_do_with_a_database_fits_what_is_wrong(
+    code: int, free: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.OperationalError("no")
+    error.sqlite_errorcode = code
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    told = remedy(tmp_path / "results.db", error)
+    assert [what for what in ("make room", "see that you may write", "move it away")
+            if what in told] == [said]  # fmt: skip
 
 
 def test_events_are_read_a_block_at_a_time_and_none_is_lost(

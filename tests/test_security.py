@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, Project
 from papers import MINIMAL
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +25,8 @@ from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.cluster import Cluster
 from lwspec.engine.store.store import Store
 from lwspec.errors import ReportError
+from lwspec.kernels.data.stored import write_pooled, write_states
+from lwspec.kernels.training.checkpoint import save_weights
 from lwspec.report.paper.pdf import compile_pdf
 from lwspec.report.paper.template import fill
 
@@ -238,3 +241,15 @@ def test_nobody_else_may_write_and_who_shares_the_budget_may_read(
     assert submission.path.stat().st_mode & stat.S_IROTH  # by those who share the budget
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert stat.S_IMODE(own_cache("code").stat().st_mode) == 0o700
+
+
+def test_weights_and_states_have_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_weights(tmp_path / "weights" / "a.safetensors", {"a": torch.zeros(2)})
+        write_states(tmp_path / "states" / "a.safetensors", [torch.zeros(2, 3)], 3)
+        write_pooled(tmp_path / "pooled" / "a.safetensors", [torch.zeros(2, 3)], 3)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*/*.safetensors")]
+    assert modes == [0o640] * 3

@@ -7,6 +7,10 @@ import json
 import pytest
 from conftest import Project
 
+from lwspec.engine.spec.load import load
+from lwspec.errors import SpecError
+from lwspec.kernels.arms import declarations
+
 WRONG = {
     "misspelt key": ("epochs = 2", "epoch = 2", "epoch = 2", "unknown key 'epoch'", "epochs"),
     "misspelt arm table": ("bridge = {", "brigde = {", "brigde", "unknown key 'brigde'", "bridge"),
@@ -244,6 +248,24 @@ def test_a_sweep_that_leaves_other_arms_as_they_are(project: Project) -> None:
         'arms = ["truncated", "no_message"]\nsweep = { "truncated.tokens" = [2, 4] }',
     )
     assert "every point would run the same" in project.run("plan", "small.toml", status=2).stderr
+
+
+def test_a_template_is_of_the_spec_s_folder_or_of_the_repository_around_it(
+    project: Project,
+) -> None:
+    project.change('template = "paper.tex"', 'template = "../paper.tex"')
+    spec = project.folder / "specs" / "small.toml"
+    spec.parent.mkdir()
+    spec.write_text(project.spec.read_text())
+    with pytest.raises(SpecError, match="no .tex file below the spec's folder") as caught:
+        load(spec, declarations([]))
+    assert (caught.value.where or "").startswith(f"{spec}:")
+    (project.folder / ".git").mkdir()
+    load(spec, declarations([]))
+    (project.folder / "paper.tex").rename(project.folder / "paper.txt")
+    spec.write_text(spec.read_text().replace("../paper.tex", "../paper.txt"))
+    with pytest.raises(SpecError, match="no .tex file"):
+        load(spec, declarations([]))
 
 
 def test_several_errors_are_shown_together(project: Project) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lwspec.cli.session import Session, matching, open_session
 from lwspec.cli.terminal import printable
+from lwspec.engine.redact import read_redacted
 
 MOST_JOBS = 20
 
@@ -20,7 +21,7 @@ def main(options: argparse.Namespace) -> int:
         paths = log_paths(session, job.id)
         for path in paths:
             print(f"-- {path}")
-            print(printable(path.read_text(encoding="utf-8", errors="replace").rstrip()))
+            print(printable(read_redacted(path).rstrip()))
         if not paths:
             tried = bool(session.runs.folder(job.id).attempts())
             print("it has printed nothing so far" if tried else "no attempt was made yet")

@@ -79,12 +79,13 @@ class _Lines:
 
     def __init__(self, watch: _Watch, say: Callable[[str], None]) -> None:
         self._watch, self._say = watch, say
-        self._last: tuple[int, int] = (-1, -1)
+        self._last = (-1, -1, -1)
         self._told: set[str] = set()
         self._at = 0.0
 
     def __call__(self, tick: Tick) -> None:
-        state, now = (len(tick.done), tick.failed), time.monotonic()
+        state = (len(tick.done), tick.failed, tick.cancelled)
+        now = time.monotonic()
         if state == self._last and now - self._at < LINES_EVERY_S:
             return
         self._last, self._at = state, now
@@ -94,6 +95,8 @@ class _Lines:
         parts = [f"{len(tick.done)}/{tick.jobs} done"]
         if tick.failed:
             parts.append(f"{tick.failed} failed")
+        if tick.cancelled:
+            parts.append(f"{tick.cancelled} cancelled")
         if done:
             more = f", {len(done) - MOST_NAMED} more" if len(done) > MOST_NAMED else ""
             parts.append(f"done: {', '.join(done[:MOST_NAMED])}{more}")
@@ -115,8 +118,12 @@ class _Bars:
             return
         self._at = time.monotonic()
         failed = f" [red]{tick.failed} failed[/red]" if tick.failed else ""
+        cancelled = f" {tick.cancelled} cancelled" if tick.cancelled else ""
         self._progress.update(
-            self._whole, total=tick.jobs, completed=len(tick.done), description=f"jobs{failed}"
+            self._whole,
+            total=tick.jobs,
+            completed=len(tick.done),
+            description=f"jobs{failed}{cancelled}",
         )
         current = {one.pack.id: one for one in tick.running}
         for gone in set(self._bars) - set(current):

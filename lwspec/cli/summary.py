@@ -21,7 +21,7 @@ def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
 
 
 def summary(session: Session, wanted: Collection[str], say: Callable[[str], None]) -> int:
-    """Ingest, say what failed and why, and return the exit status."""
+    """Ingest, say what failed and why and what was cancelled, and return the exit status."""
     jobs = session.plan.expansion.jobs
     held = watch(session.runs).held  # first: what has ended by now has written all that it will
     records, _ = recorded(session.runs, session.store, jobs)
@@ -37,6 +37,8 @@ def summary(session: Session, wanted: Collection[str], say: Callable[[str], None
             say(f"failed   {job.kind} {job.label} [{kind}]")
             say(f"         {printable(message)}")
             say(f"         log: lwspec logs {job.id}")
+        elif state == State.CANCELLED:
+            say(f"cancelled  {job.kind} {job.label}")
         elif state == State.BLOCKED:
             roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
             say(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
@@ -45,7 +47,10 @@ def summary(session: Session, wanted: Collection[str], say: Callable[[str], None
     say(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
     if done == len(wanted):
         return 0
-    failed = any(found[id] == State.FAILED for id in wanted)
-    mend = "mend what failed, lwspec plan, then " if failed else ""
-    say(f"next     {mend}lwspec submit runs what is missing")
+    ended = {found[id] for id in wanted}
+    if State.CANCELLED in ended and State.FAILED not in ended:
+        say("next     lwspec retry starts what was cancelled, and what it blocks")
+    else:
+        mend = "mend what failed, lwspec plan, then " if State.FAILED in ended else ""
+        say(f"next     {mend}lwspec submit runs what is missing")
     return 1

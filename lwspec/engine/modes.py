@@ -17,6 +17,14 @@ def keep_the_world_out() -> None:
     os.umask(before | _WRITTEN_BY_ANYBODY)
 
 
+def like_its_folder(path: Path) -> None:
+    """Let those read a file who may read its folder: safetensors lets its user alone.
+
+    The folder has what the umask left; the umask itself is set to be read, which threads would see.
+    """
+    path.chmod(path.parent.stat().st_mode & 0o666)
+
+
 def own_cache(name: str) -> Path:
     """A folder of the user's cache that nobody else may look into, for code that is run again."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 _NAME = re.compile(
-    r"(^|_|^PG)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|JWT|AUTH)$", re.IGNORECASE
+    r"(^|_|^PG)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PAT|CREDENTIALS?|JWT|AUTH)$",
+    re.IGNORECASE,
 )
 _LEAST_LENGTH = 6
 """A shorter value stands in too many words to be looked for."""
@@ -52,10 +54,21 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     return text
 
 
+def read_redacted(log: Path, last_bytes: int | None = None) -> str:
+    """A log, or the whole lines among its last bytes, as it may be shown."""
+    before = 0 if last_bytes is None else max(0, log.stat().st_size - last_bytes)
+    with log.open("rb") as file:
+        file.seek(before)
+        if before:
+            file.readline()  # it may be cut within a secret
+        return redact(file.read().decode("utf-8", errors="replace"))
+
+
 def redact_stream(stream: TextIO) -> None:
     """Redact what is written to a stream from now on, by whoever holds it already.
 
-    Each write is looked at by itself. What C code prints goes by, as it goes by Python's streams.
+    Each write is looked at by itself. What C code and other programs print goes by, as it goes by
+    Python's streams: `read_redacted` is for logs that are shown.
     """
     stream.write = partial(_write_redacted, stream.write)  # type: ignore[method-assign]
 

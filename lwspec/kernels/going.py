@@ -76,6 +76,8 @@ class Going:
     def _next(self, told: Told | Exception | None) -> Ask:
         if self._steps is None:
             _write_started(self.attempt, self._record)
+            if self.attempt.job_folder.cancelled():  # by a person who found no process to stop
+                raise Stopped("stopped", "cancelled before it began")
             evidence.check_code(self._record.get("code"))
             self.attempt.job_folder.check_identity()
             from lwspec.kernels.work import work

@@ -53,7 +53,7 @@ def _alike(folder: JobFolder) -> str:
 
 
 def run_jobs(folders: Sequence[JobFolder], stop: StopFlag) -> bool:
-    """An attempt at each job, side by side, unless nothing is owed.
+    """An attempt at each job, side by side, unless nothing is owed or it was taken back.
 
     True when everything owed was delivered.
     """
@@ -61,7 +61,7 @@ def run_jobs(folders: Sequence[JobFolder], stop: StopFlag) -> bool:
     for folder in folders:
         try:
             if folder.owed(folder.job().outputs):
-                if _missing(folder):
+                if _cancelled(folder) or _missing(folder):
                     left = True
                 else:
                     going.append(Going(folder, stop, clock))
@@ -70,6 +70,14 @@ def run_jobs(folders: Sequence[JobFolder], stop: StopFlag) -> bool:
             left = True
     _work_on(going)
     return not left and all(each.outcome == "finished" for each in going)
+
+
+def _cancelled(folder: JobFolder) -> bool:
+    """Whether a person took the job back, which is said."""
+    if folder.cancelled():
+        print(f"lwspec: {folder.job().label} was cancelled: lwspec retry", file=sys.stderr)
+        return True
+    return False
 
 
 def _missing(folder: JobFolder) -> bool:

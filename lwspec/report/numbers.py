@@ -22,7 +22,7 @@ from lwspec.engine.metrics import DECIDES, METRICS
 from lwspec.engine.plan.expand import Cell
 from lwspec.engine.plan.plan import Plan
 from lwspec.engine.runs.checksum import KEY, is_intact, sha256_of, with_checksum
-from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, remember_json
 from lwspec.engine.spec.artefacts import Test
 from lwspec.report import statistics
 from lwspec.report.query import Group, Output, Results, file_of
@@ -241,7 +241,7 @@ class _Remembered:
     def save(self) -> None:
         """Keep what was used; what nothing asked for is forgotten."""
         if self._used != self._known:
-            write_json(self._path, with_checksum(self._used), indent=None)
+            remember_json(self._path, with_checksum(self._used), indent=None)
 
 
 @cache

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lwspec.cli.logs import log_paths
 from lwspec.cli.session import Session
@@ -16,6 +15,7 @@ from lwspec.cli.told import line_of
 from lwspec.cli.watching.pace import Pace, Paces
 from lwspec.engine.job import Job
 from lwspec.engine.plan.plan import Plan
+from lwspec.engine.redact import read_redacted
 from lwspec.engine.runs.states import State
 
 MOST_FAILURES = 20
@@ -150,7 +150,11 @@ def _failure(session: Session, job: Job) -> Failure:
     tried, held = session.records.attempts.get(job.id, ()), session.watched.held.get(job.id)
     kind, message = failure_of(tried, held)
     first = (message.splitlines() or [""])[0]
-    found = [line for path in log_paths(session, job.id) if (line := useful_line(_end_of(path)))]
+    found = [
+        line
+        for path in log_paths(session, job.id)
+        if (line := useful_line(read_redacted(path, LOG_END)))
+    ]
     log = found[0] if found and found[0] not in message else ""
     return Failure(_called(job), kind, printable(first), printable(log))
 
@@ -165,12 +169,6 @@ def useful_line(log: str) -> str:
             return after[0]
     telling = [line.strip() for line in lines if TELLING.search(line)]
     return telling[0] if telling else (lines[-1].strip() if lines else "")
-
-
-def _end_of(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LOG_END))
-        return file.read().decode("utf-8", errors="replace")
 
 
 def _called(job: Job) -> str:

@@ -72,6 +72,7 @@ class Tick:
     jobs: int
     done: tuple[Job, ...]
     failed: int
+    cancelled: int
     running: tuple[Running, ...]
 
 
@@ -101,6 +102,7 @@ class LocalExecutor:
         self._running: list[Running] = []
         self._fruitless: dict[str, int] = {}
         self._failed: set[str] = set()
+        self._cancelled: set[str] = set()
         self._finished: set[str] = set()
         self._seconds_left = budget_hours * 3600
         self._stops_wanted = 0
@@ -186,7 +188,9 @@ class LocalExecutor:
         for pack in list(self._waiting):
             if self._startable(pack):
                 self._waiting.remove(pack)
-                self._start(pack)
+                left = tuple(job for job in pack.jobs if not self._taken_back(job))
+                if left:
+                    self._start(Pack(pack.id, left))
 
     def _startable(self, pack: Pack) -> bool:
         used = sum(_cpus(running.pack) for running in self._running)
@@ -229,7 +233,8 @@ class LocalExecutor:
     def _settle(self, running: Running) -> None:
         """After a process ended: note failures, and start again what may be tried again."""
         pack = running.pack
-        missing = [job for job in pack.jobs if not self._done(job)]
+        owing = [job for job in pack.jobs if not self._done(job)]
+        missing = [job for job in owing if not self._taken_back(job)]
         for job in missing:
             if self._failed & set(job.inputs.values()) or not self._again(job):
                 self._failed.add(job.id)
@@ -247,11 +252,19 @@ class LocalExecutor:
     def _attempts(self, pack: Pack) -> int:
         return sum(len(self._runs.folder(job.id).attempts()) for job in pack.jobs)
 
+    def _taken_back(self, job: Job) -> bool:
+        """Whether a person took the job back, or an input of it; it is counted if so."""
+        try:
+            if self._cancelled & set(job.inputs.values()) or self._runs.folder(job.id).cancelled():
+                self._cancelled.add(job.id)
+        except RunFolderError:
+            return False  # what is damaged is said by the job's own process
+        return job.id in self._cancelled
+
     def _again(self, job: Job) -> bool:
         """Whether the job is tried again by itself; a damaged folder is left to a person."""
-        folder = self._runs.folder(job.id)
         try:
-            return not folder.cancelled() and again(folder.outcomes(), self._retries)
+            return again(self._runs.folder(job.id).outcomes(), self._retries)
         except RunFolderError:
             return False
 
@@ -262,7 +275,8 @@ class LocalExecutor:
 
     def _tick(self) -> Tick:
         done = tuple(job for job in self._jobs if self._done(job))
-        return Tick(len(self._jobs), done, len(self._failed), tuple(self._running))
+        failed, cancelled = len(self._failed), len(self._cancelled)
+        return Tick(len(self._jobs), done, failed, cancelled, tuple(self._running))
 
 
 def _send(process: BaseProcess, number: signal.Signals) -> None:

@@ -115,6 +115,7 @@ class PlanMemory:
 
     def __init__(self, runs: Runs) -> None:
         self._folder = runs.path / "plans"
+        self._project = runs.path.absolute().parent.resolve()
 
     def remember_shown(self, plan: Plan) -> None:
         """The plan that `submit` will be held to."""
@@ -143,7 +144,7 @@ class PlanMemory:
     def last_spec(self) -> Path | None:
         """The spec that was planned last here."""
         last = self._read("last.json", LastPlan)
-        return Path(last["spec_path"]) if last else None
+        return self._project / last["spec_path"] if last else None
 
     def shown_last(self) -> dict[str, Any] | None:
         """The plan that was shown last here, of whichever spec."""
@@ -151,7 +152,13 @@ class PlanMemory:
         return self.shown(last["spec"]) if last and last["spec"] else None
 
     def _remember_last(self, name: str | None, path: Path) -> None:
-        write_json(self._folder / "last.json", {"spec": name, "spec_path": str(path.resolve())})
+        write_json(self._folder / "last.json", {"spec": name, "spec_path": self._named(path)})
+
+    def _named(self, spec: Path) -> str:
+        """A spec by its path from the folder of `runs/`, so that a copy of that has its own."""
+        spec = spec.resolve()
+        inside = spec.is_relative_to(self._project)
+        return str(spec.relative_to(self._project) if inside else spec)
 
     def _read(self, name: str, model: type[Record]) -> dict[str, Any] | None:
         path = self._folder / name

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from lwspec.engine.runs.checksum import KEY, is_intact, with_checksum
-from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.jsonfile import remember_json
 
 _CHUNK = 1 << 20
 _NOT_WEIGHTS = "README.md"
@@ -69,7 +69,7 @@ class Fingerprints:
         """Write the memory, if anything was added to it."""
         if self._changed:
             known = {key: asdict(each) for key, each in self._known.items()}
-            write_json(self._memory, with_checksum(known))
+            remember_json(self._memory, with_checksum(known))
             self._changed = False
 
 

@@ -33,6 +33,18 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def may_write(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in the nearest above it that is there."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return os.access(there, os.W_OK)
+
+
+def remember_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
+    """Write what can be made anew at any time, and is where its folder is an archive's."""
+    if may_write(path.parent):
+        write_json(path, value, indent=indent)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises RunFolderError where it is none."""
     try:

@@ -28,6 +28,10 @@ IN_HAND = (State.DONE, State.RUNNING, State.QUEUED)
 """States of jobs that nothing needs to be started for."""
 
 
+_STUCK = (State.FAILED, State.CANCELLED, State.BLOCKED)
+"""States in which a job's dependants wait for a person."""
+
+
 @dataclass(frozen=True)
 class LastAttempt:
     """The newest attempt of a job: how it ended, or whether its process still lives here."""
@@ -48,7 +52,7 @@ def job_state(
     """The state of one job.
 
     `owed` says whether an output is missing, `held` what its newest allocation is at, `cancelled`
-    whether a person took it back, `blocked` whether an input of it failed.
+    whether a person took it back, `blocked` whether an input of it failed or was taken back.
     """
     if not owed:
         return State.DONE
@@ -84,8 +88,7 @@ def states(
     """The state of every job; `jobs` come inputs first."""
     found: dict[str, State] = {}
     for job in jobs.values():
-        stuck = (State.FAILED, State.BLOCKED)
-        blocked = any(found.get(source) in stuck for source in job.inputs.values())
+        blocked = any(found.get(source) in _STUCK for source in job.inputs.values())
         found[job.id] = job_state(
             owed[job.id], last.get(job.id), held.get(job.id), job.id in cancelled, blocked
         )
@@ -93,11 +96,11 @@ def states(
 
 
 def blockers(job: Job, jobs: Mapping[str, Job], found: Mapping[str, State]) -> list[Job]:
-    """The failed jobs that keep a blocked one from running."""
+    """The failed or cancelled jobs that keep a blocked one from running."""
     roots: list[Job] = []
     for source in job.inputs.values():
-        if found.get(source) == State.FAILED:
-            roots.append(jobs[source])
-        elif found.get(source) == State.BLOCKED:
+        if found.get(source) == State.BLOCKED:
             roots += blockers(jobs[source], jobs, found)
+        elif found.get(source) in _STUCK:
+            roots.append(jobs[source])
     return roots

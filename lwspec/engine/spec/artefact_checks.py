@@ -38,9 +38,23 @@ def check_artefacts(loaded: LoadedSpec) -> None:
     no_twins(loaded, "claim", [claim.name for claim in spec.claim])
     for index, claim in enumerate(spec.claim):
         _check_fields(loaded, index, claim)
-    template = spec.paper and loaded.source.path.parent / spec.paper.template
-    if template and not template.is_file():
-        loaded.fail(("paper", "template"), f"there is no template {template.name!r} here")
+    if spec.paper:
+        _check_template(loaded, spec.paper.template)
+
+
+def _check_template(loaded: LoadedSpec, name: str) -> None:
+    """A template is a LaTeX file of the spec's folder, or of the git repository around it."""
+    at, home = ("paper", "template"), loaded.source.path.absolute().parent
+    template = home / name
+    if not template.is_file():
+        loaded.fail(at, f"there is no template {template.name!r} here")
+    project = next((place for place in (home, *home.parents) if (place / ".git").exists()), home)
+    if template.suffix != ".tex" or not template.resolve().is_relative_to(project.resolve()):
+        loaded.fail(
+            at,
+            f"{name!r} is no .tex file below the spec's folder or its git repository",
+            to_do="keep the template beside the spec",
+        )
 
 
 def _check_fields(loaded: LoadedSpec, index: int, claim: Claim) -> None:

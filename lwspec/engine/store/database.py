@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -23,6 +24,9 @@ CONNECT_S = "10"
 """A server that is silent for longer is out of reach, where its address says nothing else."""
 _WRITERS = 0x6C7773706563
 """The advisory lock that writers hold, one at a time, in a PostgreSQL database."""
+_LEAST_ROOM = 1 << 20
+"""Bytes: with fewer, a disk counts as full, of which SQLite says that a file cannot be opened."""
+_NOT_ALLOWED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 _REBUILT = "`lwspec status` rebuilds it from the run folders"
 _BEGIN: Mapping[tuple[str, bool], Sequence[str]] = {
     ("sqlite", False): ["BEGIN"],
@@ -63,13 +67,19 @@ def named(database: Database) -> str:
     return redact(database.set(query=shown).render_as_string(hide_password=True))
 
 
-def remedy(database: Database) -> str:
-    """What to do where it cannot be read or written."""
-    if isinstance(database, Path):
-        return f"make room, or move it away: {_REBUILT}"
-    return (
-        f"see that the server runs and lets you in (a password: ~/.pgpass), or {instead(database)}"
-    )
+def remedy(database: Database, error: BaseException | None) -> str:
+    """What to do where it cannot be read or written, by what SQLite said and the disk's room."""
+    if not isinstance(database, Path):
+        return (
+            "see that the server runs and lets you in (a password: ~/.pgpass), or "
+            f"{instead(database)}"
+        )
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL or shutil.disk_usage(database.parent).free < _LEAST_ROOM:
+        return "make room on its disk, which is full: nothing in it is lost"
+    if code in _NOT_ALLOWED:
+        return "see that you may write the file and its folder, or name another with --db"
+    return instead(database)
 
 
 def instead(database: Database) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError
 from lwspec.engine.job import Job, price_key
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.changed import Changes, Seen, below, changed_ns, changes
-from lwspec.engine.runs.jsonfile import read_json
+from lwspec.engine.runs.jsonfile import may_write, read_json
 from lwspec.engine.runs.lock import RECORDING, only_one
 from lwspec.engine.runs.recorded import PlanRecord, fitting
 from lwspec.engine.runs.runfolder import JobFolder, Runs
@@ -45,14 +45,15 @@ def ingest(
     """Record what is new below `runs`: for sure of the jobs `asked` for, with `rescan` of all.
 
     One process records at a time, a few jobs in a transaction, each job wholly or not at all. A job
-    with an unreadable record is left as it was and named in what is returned. Raises RunFolderError
-    where there is no such folder and the database holds jobs.
+    with an unreadable record is left as it was and named in what is returned. Where nothing can be
+    written, as in an archive, folders are read as they are. Raises RunFolderError where there is no
+    such folder and the database holds jobs.
     """
     problems: list[Problem] = []
     rescan = rescan or _rescan_due(store)
     if _new(runs, store, asked, rescan) == _NOTHING:
         return problems
-    with only_one(runs.path, RECORDING, _WAIT_S):
+    with only_one(runs.path, RECORDING, _WAIT_S) if may_write(runs.path) else nullcontext():
         new = _new(runs, store, asked, rescan)
         for some in _few(new.jobs.gone):
             with store.write() as connection:
@@ -138,7 +139,8 @@ def _going_around(connection: Connection, path: Path, problems: list[Problem]) -
 def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]) -> None:
     mtime_ns, looked = changed_ns(folder.path), below(folder.path)
     job = folder.job()
-    folder.take_finished()
+    if may_write(folder.path):
+        folder.take_finished()
     if rescan:
         for table in (db.attempts, db.outputs, db.metrics, db.points):
             connection.execute(delete(table).where(table.c.job == job.id))

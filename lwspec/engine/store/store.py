@@ -106,7 +106,7 @@ class Store:
         return StoreError(
             f"cannot {what} the database: {str(error).strip()}",
             where=named(self.database),
-            remedy=remedy(self.database),
+            remedy=remedy(self.database, error),
         )
 
     @contextmanager

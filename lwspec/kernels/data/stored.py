@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lwspec.engine.job import BLOCK_ROWS
+from lwspec.engine.modes import like_its_folder
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.errors import ModelError, RunFolderError
 from lwspec.kernels.attempt import Attempt
@@ -43,6 +44,7 @@ def write_states(path: Path, states: Sequence[Tensor], width: int) -> None:
     ends = torch.tensor([0, *(len(state) for state in states)]).cumsum(0)
     flat = torch.cat(list(states)) if states else torch.empty(0, width)
     save_file({"states": flat.contiguous(), "ends": ends}, path)
+    like_its_folder(path)
 
 
 @contextmanager
@@ -112,6 +114,7 @@ def write_pooled(path: Path, pooled: Sequence[Tensor], width: int) -> None:
     path.parent.mkdir(exist_ok=True)
     stacked = torch.stack(list(pooled), 1) if pooled else torch.empty(0, 0, width)
     save_file({"pooled": stacked.contiguous()}, path)
+    like_its_folder(path)
 
 
 class Pooled:

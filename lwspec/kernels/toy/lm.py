@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from lwspec.engine.modes import like_its_folder
 from lwspec.kernels.toy.text import lm_documents
 
 SPECIALS = ("<s>", "</s>", "<pad>")
@@ -156,4 +157,6 @@ def train(which: str, folder: Path, on_step: Callable[[int, int], None]) -> None
         optimizer.step()
         on_step(step + 1, recipe.steps)
     model.eval().save_pretrained(folder)
+    for file in folder.glob("*.safetensors"):
+        like_its_folder(file)
     tokenizer.save_pretrained(folder)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lwspec.engine.modes import like_its_folder
 from lwspec.engine.runs.checksum import is_intact, sha256_of, sha256_once, with_checksum
 from lwspec.engine.runs.runfolder import JobFolder
 from lwspec.errors import CheckpointError
@@ -49,6 +50,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
     """Write tensors and return the file's hash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
+    like_its_folder(path)
     return sha256_once(path)
 
 

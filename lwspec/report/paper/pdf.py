@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.jsonfile import read_json, remember_json
 from lwspec.errors import ReportError, RunFolderError
 
 TIMEOUT_S = 300
@@ -43,7 +43,7 @@ def compile_pdf(tex: Path, newest: float, made_before: Path) -> Path | None:
     if made is None or made != _state([engine, date], pdf, made["files"]):
         read = _latexmk(tex, pdf, engine, date)
         made = _state([engine, date], pdf, read)
-        write_json(made_before, {**remembered, str(pdf.resolve()): made})
+        remember_json(made_before, {**remembered, str(pdf.resolve()): made})
     return pdf
 
 
