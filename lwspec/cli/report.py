@@ -104,7 +104,14 @@ def read_content(session: Session) -> Content:
 
 
 def read_numbers(session: Session) -> tuple[Numbers, Evidence]:
-    """What was recorded, and what stands behind it, held against the files."""
+    """What was recorded, and what stands behind it, held against the files.
+
+    Raises ReportError for a finished job that could not be recorded: its number would be missing.
+    """
+    for problem in session.problems:
+        job = problem.job
+        if job in session.plan.expansion.jobs and session.runs.folder(job).has_taken():
+            raise ReportError(problem.what, where=problem.where, remedy=problem.remedy)
     results = read_results(session.store)
     evidence = read_evidence(session.store, session.plan, session.runs.path)
     verify(session.plan, results, evidence, session.runs.path)

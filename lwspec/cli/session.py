@@ -23,7 +23,7 @@ from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.load import arm_files, load
 from lwspec.engine.spec.loaded import LoadedSpec
 from lwspec.engine.store.database import Database, named
-from lwspec.engine.store.ingest import ingest
+from lwspec.engine.store.ingest import Problem, ingest
 from lwspec.engine.store.store import Store
 from lwspec.errors import UsageError, nearest
 from lwspec.kernels.arms import declarations
@@ -40,6 +40,8 @@ class Session:
     watched: Watched
     plan: Plan
     memory: PlanMemory
+    problems: Sequence[Problem] = ()
+    """What ingestion warned of."""
 
 
 def to_stdout(line: str) -> None:
@@ -81,8 +83,9 @@ def open_session(
     if store.migrated:
         copy = f"what it was: {store.backup}" if store.backup else "no copy of it was kept"
         warn(f"{named(db)} was migrated; {copy}")
-    for problem in ingest(folder, store, expansion.jobs, rescan):
-        warn(f"{problem.where}: {problem.what}")
+    problems = ingest(folder, store, expansion.jobs, rescan)
+    for problem in problems:
+        warn(str(problem))
     records = read_records(store, expansion.jobs)
     watched = watch(folder)
     granted = granted_s(folder, watched, loaded.spec.name)
@@ -91,7 +94,7 @@ def open_session(
     plan = make_plan(
         loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched
     )
-    return Session(loaded, folder, store, records, watched, plan, memory)
+    return Session(loaded, folder, store, records, watched, plan, memory, problems)
 
 
 def _shared(loaded: LoadedSpec, db: Database) -> bool:

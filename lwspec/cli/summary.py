@@ -24,7 +24,7 @@ def failure_of(tried: Sequence[Attempt], held: Held | None) -> tuple[str, str]:
 def summary(session: Session, wanted: Collection[str], say: Callable[[str], None]) -> int:
     """Ingest, say what failed and why, and return the exit status."""
     jobs = session.plan.expansion.jobs
-    ingest(session.runs, session.store, jobs)
+    problems = [p for p in ingest(session.runs, session.store, jobs) if p.job in wanted]
     records = read_records(session.store, jobs)
     owed = records.owed(jobs)
     held, cancelled = watch(session.runs).held, session.runs.cancelled(owed)
@@ -41,11 +41,16 @@ def summary(session: Session, wanted: Collection[str], say: Callable[[str], None
         elif state == State.BLOCKED:
             roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
             say(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
+    for problem in problems:
+        say(f"damaged  {problem.where}: {problem.what}")
     done = sum(found[id] == State.DONE for id in wanted)
     spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
     say(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
     if done == len(wanted):
         return 0
+    if problems:
+        say(f"next     {problems[0].remedy or 'mend what is damaged, then lwspec submit'}")
+        return 1
     failed = any(found[id] == State.FAILED for id in wanted)
     mend = "mend what failed, lwspec plan, then " if failed else ""
     say(f"next     {mend}lwspec submit runs what is missing")
