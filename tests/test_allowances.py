@@ -17,7 +17,6 @@ from lwspec.engine.executors.slurm.submission import intend
 from lwspec.engine.executors.submit import SLURM, write_jobs
 from lwspec.engine.plan.pack import Pack
 from lwspec.engine.plan.plan import FREE_ALLOWANCE_S, Plan
-from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.cluster import Cluster
 from lwspec.engine.spec.spec import Budget
@@ -54,7 +53,7 @@ def test_a_job_that_costs_nothing_is_still_allowed_only_so_long(project: Project
     folder = Runs(project.runs).folder(free)
     attempt = folder.begin_attempt()
     ended = {"outcome": "stopped", "ended_at": time.time(), "wall_s": 50, "device_s": 0}
-    write_json(attempt.path / "exit.json", ended)
+    attempt.end(ended)
     assert folder.spent_s() == 50
     clock = Clock(since=time.monotonic() - 11)
     next_one = Attempt(folder.job(), attempt, Runs(project.runs), StopFlag(), 60.0, 50.0, clock)

@@ -15,7 +15,7 @@ from conftest import Project
 
 from lwspec.cli.report import read_content
 from lwspec.cli.session import open_session
-from lwspec.engine.runs.checksum import is_intact, with_checksum
+from lwspec.engine.runs.checksum import is_intact, sha256_of, with_checksum
 from lwspec.engine.runs.jsonfile import read_json
 from lwspec.errors import ReportError
 from lwspec.report.content import Content
@@ -149,6 +149,94 @@ def test_an_edited_cost_of_an_attempt_that_never_ended_is_read_again(
     assert read(project).evidence.summary() == before
 
 
+def swapped(project: Project) -> Path:
+    """An evaluation's folder that holds the whole attempt and result of another."""
+    mine, other = job_of(project, *BRIDGE), job_of(project, "evaluate", "bridge colour s1")
+    for name in ("attempt-1", "taken"):
+        shutil.rmtree(mine / name)
+        shutil.copytree(other / name, mine / name)
+    return mine
+
+
+def unlisted(project: Project) -> Path:
+    """A finished evaluation of which a record has lost its checksum after an edit."""
+    mine = job_of(project, *BRIDGE)
+    path = mine / "taken/result.json"
+    record = json.loads(path.read_text())
+    del record["checksum"]
+    path.write_text(json.dumps({**record, "metrics": {**record["metrics"], "accuracy": 0.9}}))
+    return mine
+
+
+def nameless(project: Project) -> Path:
+    """The same without the name of its job."""
+    mine = job_of(project, *BRIDGE)
+    path = mine / "attempt-1/exit.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k not in ("job", "checksum")}))
+    return mine
+
+
+@pytest.mark.parametrize("database", [False, True])
+@pytest.mark.parametrize("damage", [swapped, unlisted, nameless])
+def test_a_record_that_its_attempt_did_not_write_is_no_result(
+    damage: Callable[[Project], Path], database: bool, copy_of_finished: Callable[[], Project]
+) -> None:
+    project = copy_of_finished()
+    if database:
+        project.run("status", "small.toml")
+    mine = damage(project).relative_to(project.folder)
+    remedy = f"next: restore the file, or delete {mine}, then lwspec submit"
+    for verb in (["status", "--rescan"], ["report"], ["export", "--to", "out"]):
+        said = project.run(verb[0], "small.toml", *verb[1:], status=int(verb[0] != "status"))
+        assert f"{mine}/" in said.stderr and remedy in said.stderr, verb
+    if not database:
+        said = project.run("submit", "small.toml", "--yes", status=1)
+        assert f"{mine}/" in said.stdout + said.stderr
+        assert remedy in said.stdout + said.stderr
+    shutil.rmtree(project.folder / mine)
+    project.run("submit", "small.toml", "--yes")
+    project.run("report", "small.toml")
+
+
+def test_what_lwspec_before_0_3_wrote_is_still_a_result(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    project = copy_of_finished()
+    before = results_md(read(project))
+    for number, folder in enumerate(sorted(project.runs.glob("*-*/attempt-1"))):
+        for path in [folder / "started.json", *folder.glob("outputs/*"), folder / "exit.json"]:
+            record = {k: v for k, v in read_json(path).items() if k not in ("job", "checksum")}
+            if path.name == "exit.json":
+                record["files"]["started.json"] = sha256_of(folder / "started.json")
+            whole = path.name == "started.json" or number % 2
+            path.write_text(json.dumps(record if whole else with_checksum(record)))
+            if path.parent.name == "outputs":
+                shutil.copy(path, folder.parent / "taken" / path.name)
+    assert results_md(read(project, rescan=True)) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("attempt-1/started.json", another_number("threads")),
+        ("attempt-1/events.jsonl", another_number("device_s")),
+        ("attempt-1/predictions/test.parquet", flipped),
+        ("job.json", another_number("batch_size")),
+    ],
+)
+def test_a_rescan_says_what_differs(
+    name: str, edit: Callable[[Path], None], copy_of_finished: Callable[[], Project]
+) -> None:
+    project = copy_of_finished()
+    assert project.run("status", "small.toml", "--rescan").stderr == ""
+    path = job_of(project, *BRIDGE) / name
+    edit(path)
+    said = project.run("status", "small.toml", "--rescan").stderr
+    assert f"{path.relative_to(project.folder)}: " in said
+    assert "next: restore the file, or delete runs/evaluate-" in said
+
+
 def test_edited_statistics_are_computed_again(shown: Project) -> None:
     before = results_md(read(shown))
     kept = shown.runs / "cache" / "statistics.json"
@@ -165,4 +253,4 @@ def test_a_checksum_holds_for_what_is_read_back(value: Any) -> None:
     assert is_intact(record)
     assert not is_intact({**record, "value": "another"})
     assert not is_intact({**record, "more": 1})
-    assert is_intact({"of an earlier": "version"})
+    assert not is_intact({"without": "a checksum"})

@@ -105,12 +105,15 @@ def attempt(tmp_path: Path) -> AttemptFolder:
     folder = JobFolder(tmp_path / "runs" / JOB.id)
     write_json(folder.path / "job.json", {**JOB.to_json(), "allowance_s": 60.0})
     made = folder.begin_attempt()
-    write_json(made.path / "started.json", {"started_at": 1.0, "evidence": {"side_by_side": 1}})
+    write_json(
+        made.path / "started.json",
+        {"job": JOB.id, "started_at": 1.0, "evidence": {"side_by_side": 1}},
+    )
     made.append_event("metric", step=1, values={"train_loss": 0.5})
     output = {"files": {}, "metrics": {"rows": 3}, "facts": {}, "finished_at": 2.0}
     folder.take(made, "result", output)
     times = {"ended_at": 2.0, "wall_s": 1.0, "device_s": 1.0}
-    write_record(made.path / "exit.json", {"outcome": "finished", **times})
+    made.end({"outcome": "finished", **times})
     return made
 
 

@@ -146,8 +146,7 @@ def test_64_processes_that_record_the_same_runs_at_once_make_one_database(
             attempt.append_event("metric", step=step, values={"train_loss": step / 7})
         made = {"files": {}, "metrics": {"accuracy": 0.5}, "facts": {}, "finished_at": 1.0}
         folder.take(attempt, "epoch-001", made)
-        exit_record = {"outcome": "finished", "ended_at": 1.0, "wall_s": 1.0, "device_s": 1.0}
-        write_json(attempt.path / "exit.json", exit_record)
+        attempt.end({"outcome": "finished", "ended_at": 1.0, "wall_s": 1.0, "device_s": 1.0})
 
     def record(number: int) -> None:
         store = Store(database, shared=shared)

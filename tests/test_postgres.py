@@ -83,7 +83,7 @@ def end(runs: Runs, attempt: AttemptFolder, message: str | None = None, **facts:
     made = {"files": {}, "metrics": {"accuracy": 1 / 3}, "facts": facts, "finished_at": 1.0}
     runs.folder(attempt.path.parent.name).take(attempt, "result", made)
     ended = {"outcome": "finished", "ended_at": 1e9 + 0.9996, "wall_s": 1.0, "device_s": 0.1}
-    write_json(attempt.path / "exit.json", {**ended, "message": message})
+    attempt.end({**ended, "message": message})
 
 
 def test_a_plan_that_runs_leaves_the_same_rows_as_in_a_file(server: Server) -> None:

@@ -59,7 +59,7 @@ def begun(runs: Runs, its: Job) -> AttemptFolder:
 def finish(folder: JobFolder, attempt: AttemptFolder, output: str = "result") -> None:
     made = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
     folder.take(attempt, output, made)
-    write_json(attempt.path / "exit.json", ENDED)
+    attempt.end(ENDED)
 
 
 def age(folder: JobFolder) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lwspec.engine.job import Job
 from lwspec.engine.runs.attempt import AttemptFolder
-from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.jsonfile import write_json, write_record
 from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.kernels.attempt import Attempt, StopFlag
 
@@ -45,7 +45,7 @@ def test_of_many_finished_copies_exactly_one_is_taken(tmp_path: Path) -> None:
 def test_an_output_finished_but_not_offered_is_taken_later(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "fit-1")
     attempt = folder.begin_attempt()
-    write_json(attempt.outputs / "result.json", {**OUTPUT, "attempt": 1})
+    write_record(attempt.outputs / "result.json", {**OUTPUT, "job": "fit-1", "attempt": 1})
     assert folder.taken() == {}
     folder.take_finished()
     folder.take_finished()
@@ -81,7 +81,7 @@ def grant(folder: JobFolder, at: float) -> None:
 
 def ended(attempt: AttemptFolder, outcome: str, device_s: float) -> None:
     record = {"outcome": outcome, "ended_at": time.time(), "wall_s": 1.0, "device_s": device_s}
-    write_json(attempt.path / "exit.json", record)
+    attempt.end(record)
 
 
 def test_a_grant_forgets_attempts_before_it_whatever_the_clock_says(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_grant_forgets_attempts_before_it_whatever_the_clock_says(tmp_path: Pa
     grant(folder, time.time() + 10)  # a clock set back
     silent, told = folder.begin_attempt(), folder.begin_attempt()
     ended(silent, "code", 1.0)
-    write_json(told.path / "started.json", {"started_at": time.time()})
+    write_json(told.path / "started.json", {"job": "fit-1", "started_at": time.time()})
     ended(told, "network", 2.0)
     assert folder.outcomes() == ["code", "network"]
     assert folder.spent_s() == 3.0

@@ -110,7 +110,14 @@ def read_content(session: Session) -> Content:
 
 
 def read_numbers(session: Session) -> tuple[Numbers, Evidence]:
-    """What was recorded, and what stands behind it, held against the files."""
+    """What was recorded, and what stands behind it, held against the files.
+
+    Raises ReportError for a finished job that could not be recorded: its number would be missing.
+    """
+    for problem in session.problems:
+        job = session.plan.expansion.jobs.get(problem.job or "")
+        if job is not None and session.runs.folder(job.id).has_taken():
+            raise ReportError(problem.what, where=problem.where, remedy=problem.remedy)
     results = read_results(session.store)
     evidence = read_evidence(session.store, session.plan, session.runs.path)
     verify(session.plan, results, evidence, session.runs.path)

@@ -24,6 +24,7 @@ from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.load import arm_files, load
 from lwspec.engine.spec.loaded import LoadedSpec
 from lwspec.engine.store.database import Database, named
+from lwspec.engine.store.ingest import Problem
 from lwspec.engine.store.store import Store
 from lwspec.errors import SpecError, UsageError, nearest
 from lwspec.kernels.arms import declarations
@@ -40,6 +41,8 @@ class Session:
     watched: Watched
     plan: Plan
     memory: PlanMemory
+    problems: Sequence[Problem] = ()
+    """What ingestion warned of."""
 
 
 def to_stdout(line: str) -> None:
@@ -86,14 +89,14 @@ def open_session(
     watched = watch(folder)  # first: what has ended by now has written all that it will
     records, problems = recorded(folder, store, expansion.jobs, rescan)
     for problem in problems:
-        warn(f"{problem.where}: {problem.what}")
+        warn(str(problem))
     granted = granted_s(folder, watched, loaded.spec.name)
     cancelled = folder.cancelled(records.owed(expansion.jobs))
     benched = kept(folder, loaded.spec.budget.gpu)
     plan = make_plan(
         loaded, expansion, arms, located, records, watched.held, granted, cancelled, benched
     )
-    return Session(loaded, folder, store, records, watched, plan, memory)
+    return Session(loaded, folder, store, records, watched, plan, memory, problems)
 
 
 @contextmanager

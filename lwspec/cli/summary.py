@@ -24,7 +24,8 @@ def summary(session: Session, wanted: Collection[str], say: Callable[[str], None
     """Ingest, say what failed and why and what was cancelled, and return the exit status."""
     jobs = session.plan.expansion.jobs
     held = watch(session.runs).held  # first: what has ended by now has written all that it will
-    records, _ = recorded(session.runs, session.store, jobs)
+    records, found_damaged = recorded(session.runs, session.store, jobs)
+    problems = [problem for problem in found_damaged if problem.job in wanted]
     owed = records.owed(jobs)
     cancelled = session.runs.cancelled(owed)
     found = states(jobs, {job: job in owed for job in jobs}, records.last, held, cancelled)
@@ -42,11 +43,16 @@ def summary(session: Session, wanted: Collection[str], say: Callable[[str], None
         elif state == State.BLOCKED:
             roots = dict.fromkeys(root.label for root in blockers(job, jobs, found))
             say(f"blocked  {job.kind} {job.label} by {', '.join(roots)}")
+    for problem in problems:
+        say(f"damaged  {problem.where}: {problem.what}")
     done = sum(found[id] == State.DONE for id in wanted)
     spent = records.spent_s.get(session.loaded.spec.name, 0.0) / 3600
     say(f"{done} of {len(wanted)} jobs done · {spent:.3f} hours spent on this spec")
     if done == len(wanted):
         return 0
+    if problems:
+        say(f"next     {problems[0].remedy or 'mend what is damaged, then lwspec submit'}")
+        return 1
     ended = {found[id] for id in wanted}
     if State.CANCELLED in ended and State.FAILED not in ended:
         say("next     lwspec retry starts what was cancelled, and what it blocks")

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from lwspec.engine.job import Job
 from lwspec.engine.redact import redact
 from lwspec.engine.runs import evidence
+from lwspec.engine.runs.attempt import CODE_DIFF
 from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.jsonfile import write_json, write_record
+from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.process import this_process
 from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.errors import LwspecError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lwspec.kernels.training.receiver_pass import Ask, Steps, Told
 
 
-SAID = ("started.json", "events.jsonl", "code.diff")
+SAID = ("started.json", "events.jsonl", CODE_DIFF)
 """What an attempt says of itself beside its outputs: exit.json holds their hashes."""
 
 
@@ -115,10 +116,11 @@ def _write_started(attempt: Attempt, record: dict[str, Any]) -> None:
     code = evidence.git_state(evidence.PACKAGE.parent)
     if code["diff"]:
         patch = code["diff"].encode(errors="surrogateescape")
-        (mine.path / "code.diff").write_bytes(patch)
+        (mine.path / CODE_DIFF).write_bytes(patch)
     write_json(
         mine.path / "started.json",
         {
+            "job": mine.job,
             "started_at": time.time(),
             "spec": record["spec"],
             "charge": job.charge,
@@ -165,8 +167,7 @@ def _accelerator(job: Job) -> dict[str, Any]:
 
 def _write_exit(attempt: Attempt, outcome: str, message: str | None) -> None:
     attempt.event("finished" if outcome == "finished" else "failed", outcome=outcome)
-    write_record(
-        attempt.path / "exit.json",
+    attempt.folder.end(
         {
             "outcome": outcome,
             "message": message

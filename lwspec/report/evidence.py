@@ -13,10 +13,9 @@ from sqlalchemy import select
 
 from lwspec.engine.plan.plan import Plan
 from lwspec.engine.redact import REMOVED
+from lwspec.engine.runs.attempt import CODE_DIFF
 from lwspec.engine.store import tables as db
 from lwspec.engine.store.store import Store
-
-CODE_DIFF = "code.diff"
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,7 @@ class _Remembered:
     def __init__(self, path: Path) -> None:
         self._path = path
         kept = read_json(path) if path.exists() else {}
-        whole = KEY in kept and is_intact(kept)
+        whole = is_intact(kept)
         kept.pop(KEY, None)
         self._known: dict[str, Any] = kept if whole else {}  # what was edited is computed again
         self._used: dict[str, Any] = {}

@@ -21,10 +21,11 @@ from lwspec.engine.job import Job, Kind
 from lwspec.engine.plan.fingerprint import Fingerprints
 from lwspec.engine.plan.plan import Plan
 from lwspec.engine.runs.attempt import AttemptFolder
-from lwspec.engine.runs.checksum import sha256_of
-from lwspec.engine.runs.runfolder import JobFolder, Runs
+from lwspec.engine.runs.checksum import differs, sha256_of
+from lwspec.engine.runs.recorded import to_mend
+from lwspec.engine.runs.runfolder import MADE_ANEW, JobFolder, Runs
 from lwspec.errors import ReportError, RunFolderError
-from lwspec.report.evidence import CODE_DIFF, Evidence
+from lwspec.report.evidence import Evidence
 from lwspec.report.query import Output, Results, epoch_name, file_of
 
 MEASURED: Mapping[Kind, str] = {
@@ -32,9 +33,6 @@ MEASURED: Mapping[Kind, str] = {
     "latency": "evaluation.json",
 }
 """The file without which a measurement is a number and nothing more."""
-MADE_ANEW = ("states", "pooled")
-"""Steps whose outputs can be of any size, and stand behind no number by themselves: who reads them
-checks them."""
 ENDED = ("outcome", "message", "wall_s", "device_s", "peak_bytes")
 """What the store holds of an attempt's end."""
 EVIDENCE = ("host", "hardware", "git_sha", "dirty", "command")
@@ -125,10 +123,8 @@ def _attempt(label: str, row: Mapping[str, Any], folder: AttemptFolder) -> None:
         return
     if ended is None:
         raise _damaged(label, "is gone", folder.path / "exit.json", [folder.path.parent])
-    for name, sha256 in ended.get("files", {}).items():
-        if name == CODE_DIFF and not (folder.path / name).exists():
-            continue  # which every table that uses it says
-        _check(folder.path / name, sha256, sha256_of, label, [folder.path.parent])
+    for path, what in folder.differing():
+        raise _damaged(label, what, path, [folder.path.parent])
     evidence = started.get("evidence", {})
     said = {**ended, **{key: evidence.get(key) for key in EVIDENCE}, "evidence": evidence}
     for key in (*ENDED, *EVIDENCE, "evidence"):
@@ -173,10 +169,8 @@ def _check_named(output: Output, name: str, label: str, runs: Path) -> None:
 def _check(
     path: Path, sha256: str, hash_of: Callable[[Path], str], label: str, folders: Sequence[Path]
 ) -> None:
-    if not path.exists():
-        raise _damaged(label, "is gone", path, folders)
-    if hash_of(path) != sha256:
-        raise _damaged(label, "has changed since it was recorded", path, folders)
+    if what := differs(path, sha256, hash_of):
+        raise _damaged(label, what, path, folders)
 
 
 def _unreliable(label: str, error: RunFolderError, folder: Path) -> ReportError:
@@ -188,5 +182,5 @@ def _damaged(label: str, what: str, path: Path, folders: Sequence[Path]) -> Repo
     return ReportError(
         f"the evidence of {label} {what}",
         where=str(path),
-        remedy=f"restore the file, or delete {' and '.join(map(str, folders))}, then lwspec submit",
+        remedy=to_mend(*folders),
     )

@@ -40,7 +40,7 @@ class Fingerprints:
         if memory.exists():
             try:
                 kept = json.loads(memory.read_bytes())
-                whole = isinstance(kept, dict) and KEY in kept and is_intact(kept)
+                whole = isinstance(kept, dict) and is_intact(kept)
                 known = {key: kept[key] for key in kept if key != KEY} if whole else {}
                 self._known = _KNOWN.validate_python(known)
             except (OSError, ValueError, RecursionError):

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwspec.engine.runs.jsonfile import parsed, read_json, read_record
-from lwspec.engine.runs.recorded import ExitRecord, StartedRecord, fitting, is_event
+from lwspec.engine.runs.checksum import KEY, differs
+from lwspec.engine.runs.jsonfile import parsed, write_record
+from lwspec.engine.runs.recorded import (
+    ExitRecord,
+    StartedRecord,
+    is_event,
+    read_fitting,
+    to_mend,
+)
+from lwspec.errors import RunFolderError
+
+CODE_DIFF = "code.diff"
+"""Changes to the code that were not committed: a table that rests on them says it where they are
+gone."""
 
 _BLOCK = 1 << 20
 _TAIL = 1 << 14
@@ -27,6 +39,11 @@ class AttemptFolder:
     def number(self) -> int:
         """1 for the first attempt."""
         return int(self.path.name.removeprefix("attempt-"))
+
+    @property
+    def job(self) -> str:
+        """The id of the job that it is a try at."""
+        return self.path.parent.name
 
     @property
     def outputs(self) -> Path:
@@ -69,7 +86,40 @@ class AttemptFolder:
     def started(self) -> dict[str, Any]:
         """Who runs the attempt, where, with what evidence; empty where it died before saying."""
         path = self.path / "started.json"
-        return fitting(read_json(path), StartedRecord, path) if path.exists() else {}
+        if not path.exists():
+            return {}
+        record = read_fitting(path, StartedRecord, to_mend(self.path.parent))
+        if record.get("job", self.job) != self.job:
+            raise self._not_own(record["job"], path)
+        return record
+
+    def check(self, record: Mapping[str, Any], path: Path) -> None:
+        """Raise RunFolderError for a record of another job, or without its checksum.
+
+        What lwspec before 0.3 wrote names no job, not in started.json either, and may hold no
+        checksum.
+        """
+        if "job" not in record and self._is_older():
+            return
+        if record.get("job") != self.job:
+            raise self._not_own(record.get("job"), path)
+        if KEY not in record:
+            raise RunFolderError(
+                "the record has lost its checksum",
+                where=str(path),
+                remedy=to_mend(self.path.parent),
+            )
+
+    def _is_older(self) -> bool:
+        started = self.started()
+        return bool(started) and "job" not in started
+
+    def _not_own(self, named: str | None, path: Path) -> RunFolderError:
+        return RunFolderError(
+            f"this is a record of {named or 'no job'}, and not of {self.job}",
+            where=str(path),
+            remedy=to_mend(self.path.parent),
+        )
 
     def process(self) -> dict[str, Any] | None:
         """What names the process that runs it, where it got so far as to say."""
@@ -79,7 +129,24 @@ class AttemptFolder:
     def ended(self) -> dict[str, Any] | None:
         """The exit record, or None while there is none."""
         path = self.path / "exit.json"
-        return fitting(read_record(path), ExitRecord, path) if path.exists() else None
+        if not path.exists():
+            return None
+        record = read_fitting(path, ExitRecord, to_mend(self.path.parent))
+        self.check(record, path)
+        return record
+
+    def end(self, record: Mapping[str, Any]) -> None:
+        """Write the exit record: nothing more comes of the attempt."""
+        write_record(self.path / "exit.json", {"job": self.job, **record})
+
+    def differing(self) -> Iterator[tuple[Path, str]]:
+        """Its own files that are not what it ended with, and what became of each."""
+        for name, sha256 in (self.ended() or {}).get("files", {}).items():
+            path = self.path / name
+            if name == CODE_DIFF and not path.exists():
+                continue
+            if what := differs(path, sha256):
+                yield path, what
 
     def outcome(self) -> str | None:
         """How it ended; None where it was killed, or runs, and has saved nothing yet."""

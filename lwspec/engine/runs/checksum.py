@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,8 @@ def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record as it was read is the one that was written; True where it holds no checksum.
-
-    Those that an earlier lwspec wrote hold none.
-    """
-    return KEY not in record or record[KEY] == _checksum(record)
+    """Whether a record as it was read holds the checksum of all else in it."""
+    return record.get(KEY) == _checksum(record)
 
 
 def _checksum(record: Mapping[str, Any]) -> str:
@@ -40,6 +37,13 @@ def sha256_of(path: Path) -> str:
 def sha256_once(path: Path) -> str:
     """The same, read again only where the file has changed since this process last looked."""
     return _sha256_at(path, path.stat().st_mtime_ns)
+
+
+def differs(path: Path, sha256: str, hash_of: Callable[[Path], str] = sha256_of) -> str | None:
+    """What became of a file since it was hashed; None where it is what it was."""
+    if not path.is_file():
+        return "is gone"
+    return None if hash_of(path) == sha256 else "has changed since it was recorded"
 
 
 @cache

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lwspec.engine.runs.checksum import is_intact, with_checksum
+from lwspec.engine.runs.checksum import KEY, is_intact, with_checksum
 from lwspec.errors import RunFolderError
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -75,12 +75,11 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read what `write_record` wrote; raises RunFolderError where anything in it has changed."""
+    """Read a JSON object; raises RunFolderError where it holds a checksum, and has changed since.
+
+    Whether it must hold one, who reads it knows.
+    """
     record = read_json(path)
-    if not is_intact(record):
-        raise RunFolderError(
-            "the record has changed since it was written",
-            where=str(path),
-            remedy="restore the file, or delete the job's folder and submit again",
-        )
+    if KEY in record and not is_intact(record):
+        raise RunFolderError("the record has changed since it was written", where=str(path))
     return record

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lwspec.engine.job import Kind
+from lwspec.engine.runs.jsonfile import read_record
 from lwspec.errors import RunFolderError
 
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -21,6 +22,8 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=True)]
 FileName = Annotated[str, Field(pattern=r"^[\w][\w.:-]*$")]
+FilePath = Annotated[str, Field(pattern=r"^\w[\w.:-]*(/\w[\w.:-]*)*$", max_length=200)]
+"""Below the folder of an attempt."""
 
 
 class Record(BaseModel):
@@ -38,6 +41,20 @@ def fitting(record: dict[str, Any], model: type[Record], path: Path) -> dict[str
         at = ".".join(str(part) for part in first["loc"])
         raise RunFolderError(f"unreadable: {at}: {first['msg']}", where=str(path)) from None
     return record
+
+
+def read_fitting(path: Path, model: type[Record], remedy: str) -> dict[str, Any]:
+    """Read a record. Raises RunFolderError with the remedy where it is damaged or has changed."""
+    try:
+        return fitting(read_record(path), model, path)
+    except RunFolderError as error:
+        error.remedy = remedy
+        raise
+
+
+def to_mend(*folders: Path) -> str:
+    """What to do about a damaged file in the folders of jobs."""
+    return f"restore the file, or delete {' and '.join(map(str, folders))}, then lwspec submit"
 
 
 def is_event(event: Any) -> bool:
@@ -128,6 +145,8 @@ class EvidenceRecord(Record):
 class StartedRecord(Record):
     """started.json."""
 
+    job: str | None = None
+    """The job's id, in each record of an attempt; lwspec before 0.3 wrote none."""
     started_at: Seconds
     spec: str | None = None
     charge: Count = 0
@@ -138,19 +157,22 @@ class StartedRecord(Record):
 class ExitRecord(Record):
     """exit.json."""
 
+    job: str | None = None
     outcome: str
     message: str | None = None
     ended_at: Seconds
     wall_s: Seconds
     device_s: Seconds
     peak_bytes: Integer | None = None
+    files: dict[FilePath, str] = {}
 
 
 class OutputRecord(Record):
     """A finished output: taken/<output>.json."""
 
+    job: str | None = None
     attempt: Annotated[int, Field(gt=0, lt=2**31)]
-    files: dict[str, str]
+    files: dict[FilePath, str]
     metrics: dict[str, Number | None]
     facts: dict[str, Any]
     finished_at: Seconds

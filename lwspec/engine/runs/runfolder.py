@@ -16,18 +16,27 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from lwspec.engine.job import Job, Kind, identity
 from lwspec.engine.runs.attempt import AttemptFolder
-from lwspec.engine.runs.checksum import sha256_once
-from lwspec.engine.runs.jsonfile import read_json, read_record, write_json, write_record
-from lwspec.engine.runs.recorded import CancelledRecord, JobRecord, OutputRecord, fitting
+from lwspec.engine.runs.checksum import differs, sha256_once
+from lwspec.engine.runs.jsonfile import write_json, write_record
+from lwspec.engine.runs.recorded import (
+    CancelledRecord,
+    JobRecord,
+    OutputRecord,
+    read_fitting,
+    to_mend,
+)
 from lwspec.errors import RunFolderError
 
+MADE_ANEW = ("states", "pooled")
+"""Steps whose outputs can be of any size, and stand behind no number by themselves: who reads them
+checks them."""
 _ATTEMPT = re.compile(r"attempt-[1-9][0-9]*")
 
 
@@ -48,15 +57,19 @@ class JobFolder:
             raise RunFolderError(
                 "these are not the settings that the job was submitted with",
                 where=str(self.path / "job.json"),
-                remedy="submit again",
+                remedy=to_mend(self.path),
             )
 
     def record(self) -> dict[str, Any]:
         """job.json: the job with its allowance and its command."""
         path = self.path / "job.json"
-        record = fitting(read_json(path), JobRecord, path)
+        record = read_fitting(path, JobRecord, to_mend(self.path))
         if record["id"] != self.path.name:
-            raise RunFolderError(f"this is the record of {record['id']!r}", where=str(path))
+            raise RunFolderError(
+                f"this is the record of {record['id']!r}",
+                where=str(path),
+                remedy=to_mend(self.path),
+            )
         return record
 
     def attempts(self) -> list[AttemptFolder]:
@@ -104,11 +117,11 @@ class JobFolder:
         write_json(self.path / "cancelled.json", {"at": time.time()})
 
     def cancelled(self) -> bool:
-        """Whether a person took it back since it was last granted."""
+        """Whether a person took it back since it was last granted; what has no grant was not."""
         path = self.path / "cancelled.json"
-        if not path.exists():
+        if not path.exists() or not (self.path / "job.json").exists():
             return False
-        at = float(fitting(read_json(path), CancelledRecord, path)["at"])
+        at = float(read_fitting(path, CancelledRecord, to_mend(self.path))["at"])
         return at > float(self.record().get("granted_at", 0.0))
 
     def begin_attempt(self) -> AttemptFolder:
@@ -127,20 +140,38 @@ class JobFolder:
     def taken(self) -> dict[str, dict[str, Any]]:
         """The outputs that count, by name; each says which attempt made it."""
         found = sorted((self.path / "taken").glob("*.json"))
-        return {path.stem: fitting(read_record(path), OutputRecord, path) for path in found}
+        return {path.stem: self._output(path) for path in found}
+
+    def has_taken(self) -> bool:
+        """Whether an output was taken, readable or not."""
+        return any((self.path / "taken").glob("*.json"))
+
+    def _output(self, path: Path) -> dict[str, Any]:
+        record = read_fitting(path, OutputRecord, to_mend(self.path))
+        AttemptFolder(self.path / f"attempt-{record['attempt']}").check(record, path)
+        return record
 
     def take(self, attempt: AttemptFolder, output: str, record: Mapping[str, Any]) -> bool:
         """Offer a finished output; False where another attempt's copy was taken before."""
         mine = attempt.outputs / f"{output}.json"
-        write_record(mine, {"attempt": attempt.number, "output": output, **record})
+        own = {"job": attempt.job, "attempt": attempt.number, "output": output}
+        write_record(mine, {**own, **record})
         return self._link(mine)
 
     def take_finished(self) -> None:
         """Take what an attempt finished but died before offering."""
         for attempt in self.attempts():
             for mine in sorted(attempt.outputs.glob("*.json")):
-                if not (self.path / "taken" / mine.name).exists() and _is_whole(mine):
+                if not (self.path / "taken" / mine.name).exists() and self._is_whole(mine):
                     self._link(mine)
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a record can be read: what was damaged is not taken, and its work done again."""
+        try:
+            self._output(path)
+        except RunFolderError:
+            return False
+        return True
 
     def _link(self, mine: Path) -> bool:
         chosen = self.path / "taken"
@@ -161,14 +192,29 @@ class JobFolder:
 
         Raises RunFolderError where it is gone or has changed since it was recorded.
         """
-        place = self.path / "taken" / f"{output}.json"
-        record = fitting(read_record(place), OutputRecord, place)
+        record = self._output(self.path / "taken" / f"{output}.json")
         path = self.path / f"attempt-{record['attempt']}" / name
+        what = None
         if name not in record["files"] or not path.exists():
-            raise RunFolderError(f"the output {output!r} has no file {name!r}", where=str(path))
-        if sha256_once(path) != record["files"][name]:
-            raise RunFolderError("the file has changed since it was recorded", where=str(path))
+            what = f"the output {output!r} has no file {name!r}"
+        elif sha256_once(path) != record["files"][name]:
+            what = "the file has changed since it was recorded"
+        if what is not None:
+            raise RunFolderError(what, where=str(path), remedy=to_mend(self.path))
         return path
+
+    def differing(self) -> Iterator[tuple[Path, str]]:
+        """Files of ended attempts and taken outputs that are gone or have changed; what became of
+        each."""
+        for attempt in self.attempts():
+            yield from attempt.differing()
+        if self.job().step in MADE_ANEW:
+            return
+        for record in self.taken().values():
+            for name, sha256 in record["files"].items():
+                path = self.path / f"attempt-{record['attempt']}" / name
+                if what := differs(path, sha256):
+                    yield path, what
 
 
 @dataclass(frozen=True)
@@ -192,12 +238,3 @@ class Runs:
             return {}
         with os.scandir(self.path) as entries:
             return {entry.name: entry for entry in entries if entry.name.startswith(kinds)}
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a record can be read: one that was damaged is not taken, and its work done again."""
-    try:
-        fitting(read_record(path), OutputRecord, path)
-    except RunFolderError:
-        return False
-    return True

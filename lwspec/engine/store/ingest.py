@@ -18,7 +18,7 @@ from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.changed import Changes, Seen, below, changed_ns, changes
 from lwspec.engine.runs.jsonfile import may_write, read_json
 from lwspec.engine.runs.lock import RECORDING, only_one
-from lwspec.engine.runs.recorded import PlanRecord, fitting
+from lwspec.engine.runs.recorded import PlanRecord, fitting, to_mend
 from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.store import tables as db
 from lwspec.engine.store.sql import insert_many, insert_new, upsert
@@ -33,10 +33,17 @@ _WAIT_S = 600.0
 
 @dataclass(frozen=True)
 class Problem:
-    """Something unreadable that ingestion went around."""
+    """Something damaged that ingestion met."""
 
     where: str
     what: str
+    remedy: str | None = None
+    job: str | None = None
+    """The job that it left as it was, of which there may be more on disk."""
+
+    def __str__(self) -> str:
+        said = f"{self.where}: {self.what}"
+        return f"{said}\n  next: {self.remedy}" if self.remedy else said
 
 
 def ingest(
@@ -44,30 +51,34 @@ def ingest(
 ) -> list[Problem]:
     """Record what is new below `runs`: for sure of the jobs `asked` for, with `rescan` of all.
 
-    One process records at a time, a few jobs in a transaction, each job wholly or not at all. A job
+    A rescan holds settings and files against what names them too, and says what differs. One
+    process records at a time, a few jobs in a transaction, each job wholly or not at all. A job
     with an unreadable record is left as it was and named in what is returned. Where nothing can be
     written, as in an archive, folders are read as they are. Raises RunFolderError where there is no
     such folder and the database holds jobs.
     """
     problems: list[Problem] = []
-    rescan = rescan or _rescan_due(store)
-    if _new(runs, store, asked, rescan) == _NOTHING:
+    due = rescan or _rescan_due(store)
+    if _new(runs, store, asked, due) == _NOTHING:
         return problems
     with only_one(runs.path, RECORDING, _WAIT_S) if may_write(runs.path) else nullcontext():
-        new = _new(runs, store, asked, rescan)
+        new = _new(runs, store, asked, due)
         for some in _few(new.jobs.gone):
             with store.write() as connection:
                 _forget(connection, some)
         for some in _few(new.jobs.look_at):
             with store.write() as connection:
                 for job in some:
-                    with _going_around(connection, runs.folder(job).path, problems):
-                        _job(connection, runs.folder(job), rescan, problems)
+                    folder = runs.folder(job)
+                    with _going_around(connection, folder.path, problems, job):
+                        if rescan:
+                            problems += _differing(folder)
+                        _job(connection, folder, due, problems)
         for plan, stamp in new.plans.items():
             with store.write() as connection:
                 with _going_around(connection, plan, problems):
                     _plan(connection, plan, stamp)
-        if rescan:
+        if due:
             with store.write() as connection:
                 connection.execute(delete(db.about).where(db.about.c.key == db.RESCAN))
     return problems
@@ -125,15 +136,25 @@ def _few(jobs: Sequence[str]) -> list[Sequence[str]]:
 
 
 @contextmanager
-def _going_around(connection: Connection, path: Path, problems: list[Problem]) -> Iterator[None]:
+def _going_around(
+    connection: Connection, path: Path, problems: list[Problem], job: str | None = None
+) -> Iterator[None]:
     """Record something wholly, or name it and leave it as it was where it cannot be recorded."""
     try:
         with connection.begin_nested():
             yield
     except RunFolderError as error:
-        problems.append(Problem(error.where or str(path), error.what))
+        problems.append(Problem(error.where or str(path), error.what, error.remedy, job))
     except DataError as error:  # PostgreSQL's texts have no NUL, say
-        problems.append(Problem(str(path), f"the database cannot hold it: {error.orig}"))
+        what = f"the database cannot hold it: {error.orig}"
+        problems.append(Problem(str(path), what, job=job))
+
+
+def _differing(folder: JobFolder) -> list[Problem]:
+    """What of a job is not what was recorded. Raises RunFolderError for other settings."""
+    folder.check_identity()
+    remedy = to_mend(folder.path)
+    return [Problem(str(path), what, remedy) for path, what in folder.differing()]
 
 
 def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]) -> None:

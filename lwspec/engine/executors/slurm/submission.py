@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from lwspec.engine.executors.slurm.queue import this_user
-from lwspec.engine.runs.jsonfile import read_json, write_json
+from lwspec.engine.runs.jsonfile import write_json
 from lwspec.engine.runs.life import Marks
-from lwspec.engine.runs.recorded import ArrayRecord, EndedRecord, IntentRecord, fitting
+from lwspec.engine.runs.recorded import ArrayRecord, EndedRecord, IntentRecord, Record, read_fitting
 from lwspec.engine.runs.runfolder import Runs
 
 _MARK = re.compile(r"(\d+)\.(\d+)\.(started\.json|beat|ended\.json)")
@@ -51,7 +51,7 @@ class Submission:
         path = self.path / "slurm.json"
         if not path.exists():
             return None
-        return str(fitting(read_json(path), ArrayRecord, path)["array_id"])
+        return str(_read(path, ArrayRecord)["array_id"])
 
     def record_id(self, array_id: str) -> None:
         """Write down the id that SLURM gave it."""
@@ -100,8 +100,15 @@ def _marks(seen: Mapping[str, Any], intended_at: float, submitted: bool) -> Mark
         submitted,
         started.stat().st_mtime if started else None,
         beat.stat().st_mtime if beat else None,
-        str(fitting(read_json(ended), EndedRecord, ended)["outcome"]) if ended else None,
+        str(_read(ended, EndedRecord)["outcome"]) if ended else None,
     )
+
+
+def _read(path: Path, model: type[Record]) -> dict[str, Any]:
+    """One of its records; damaged, it may name jobs that SLURM still holds."""
+    folder = path.parent
+    forget = f"once squeue --name {folder.name} lists nothing more, delete {folder}"
+    return read_fitting(path, model, f"restore the file, or, {forget}, then lwspec submit")
 
 
 def intend(runs: Runs, spec: str, intent: Mapping[str, Any]) -> Submission:
@@ -117,7 +124,7 @@ def intend(runs: Runs, spec: str, intent: Mapping[str, Any]) -> Submission:
 def submissions(runs: Runs) -> Iterator[Submission]:
     """Every submission, oldest first."""
     found = [
-        Submission(path.parent, fitting(read_json(path), IntentRecord, path))
+        Submission(path.parent, _read(path, IntentRecord))
         for path in (runs.path / "submissions").glob("*/intent.json")
     ]
     yield from sorted(found, key=lambda each: float(each.intent["intended_at"]))
