@@ -21,9 +21,10 @@ from lwspec.engine.plan.records import Records, read_records, recorded
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.file_system import may_be_shared
 from lwspec.engine.runs.jsonfile import write_json
+from lwspec.engine.runs.life import Held, Life
 from lwspec.engine.runs.process import this_process
 from lwspec.engine.runs.runfolder import JobFolder, Runs
-from lwspec.engine.runs.states import State, states
+from lwspec.engine.runs.states import LastAttempt, State, job_state, states
 from lwspec.engine.store.database import remedy
 from lwspec.engine.store.ingest import ingest
 from lwspec.engine.store.store import Store
@@ -69,10 +70,13 @@ def age(folder: JobFolder) -> None:
             os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def say_who(attempt: AttemptFolder) -> None:
+def say_who(attempt: AttemptFolder, **other: str) -> None:
     """Let this process be the one that runs an attempt."""
     said = {"started_at": 1.0, "spec": "s", "charge": 0, "modelled_s": 1.0}
-    write_json(attempt.path / "started.json", {**said, "evidence": {"process": this_process()}})
+    write_json(
+        attempt.path / "started.json",
+        {**said, "evidence": {"process": {**this_process(), **other}}},
+    )
 
 
 def state(told: Records, its: Job) -> State:
@@ -174,6 +178,7 @@ def test_an_archive_is_read_as_it_is(
         (sqlite3.SQLITE_CANTOPEN, 0, "make room"),
         (sqlite3.SQLITE_CANTOPEN, 1 << 40, "see that you may write"),
         (sqlite3.SQLITE_READONLY | 1 << 8, 1 << 40, "see that you may write"),
+        (sqlite3.SQLITE_BUSY, 1 << 40, "another program holds it"),
         (sqlite3.SQLITE_NOTADB, 1 << 40, "move it away"),
         (sqlite3.SQLITE_ERROR, 1 << 40, "move it away"),  # a column that is there already
     ],
@@ -286,6 +291,29 @@ def test_an_attempt_that_has_not_said_who_runs_it_was_not_interrupted(
     assert state(recorded(runs, store, {its.id: its})[0], its) == State.WAITING
     say_who(attempt)
     assert state(recorded(runs, store, {its.id: its})[0], its) == State.RUNNING
+
+
+def test_what_died_in_an_allocation_before_it_said_who_ran_it_counts_as_killed() -> None:
+    silent = LastAttempt(None, alive=False, named=False)
+    held = Held(Life.ENDED, "failed", fruitless=False)
+    assert job_state(True, silent, held, False, False) == State.INTERRUPTED
+
+
+def test_processes_of_other_hosts_are_looked_at_once(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = {its.id: its for its in (job(f"job {number}") for number in range(5))}
+    left = list(jobs.values())
+
+    def begins(process: object) -> bool:
+        if left:
+            say_who(begun(runs, left.pop()), host="elsewhere")
+        return False
+
+    say_who(begun(runs, left.pop()), host="elsewhere")
+    monkeypatch.setattr(records, "lives", begins)
+    recorded(runs, store, jobs)
+    assert len(left) == 3
 
 
 def test_an_attempt_that_begins_and_ends_while_it_is_read_keeps_its_evidence(

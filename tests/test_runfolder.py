@@ -7,10 +7,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from lwspec.engine.job import Job
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.jsonfile import write_json, write_record
 from lwspec.engine.runs.runfolder import JobFolder, Runs
+from lwspec.errors import RunFolderError
 from lwspec.kernels.attempt import Attempt, StopFlag
 
 OUTPUT = {"files": {}, "metrics": {}, "facts": {}, "finished_at": 1.0}
@@ -129,3 +132,25 @@ def test_what_an_attempt_offers_is_a_line_of_its_log(tmp_path: Path) -> None:
     first, second = (attempt.path / "log.txt").read_text().splitlines()
     assert re.fullmatch(r"epoch-001 after [0-9.]+ s: train_loss 0\.6931, accuracy 0\.5", first)
     assert re.fullmatch(r"epoch-002 after [0-9.]+ s", second)
+
+
+def test_a_person_s_last_word_counts_whatever_the_clocks_say(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "fit-1")
+    record = {**JOB.to_json(), "granted_at": time.time() + 3600, "allowance_s": 60.0}
+    for _ in range(2):
+        folder.grant(record)
+        assert not folder.cancelled()
+        folder.cancel()
+        assert folder.cancelled()
+
+
+def test_records_of_an_earlier_lwspec_name_no_job(tmp_path: Path) -> None:
+    attempt = JobFolder(tmp_path / "fit-1").begin_attempt()
+    record = {"outcome": "code", "ended_at": 1.0, "wall_s": 1.0, "device_s": 1.0}
+    write_json(attempt.path / "exit.json", record)
+    assert attempt.ended() == record  # it failed before it said who ran it
+    write_json(attempt.path / "started.json", {"started_at": 0.0})
+    assert attempt.ended() == record
+    write_json(attempt.path / "started.json", {"started_at": 0.0, "job": "fit-1"})
+    with pytest.raises(RunFolderError, match="no job"):
+        attempt.ended()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from contextlib import suppress
 
 from lwspec.cli.session import Session, matching, open_session
 from lwspec.engine.executors.slurm.send import cancel
 from lwspec.engine.job import Job
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.process import lives
 from lwspec.engine.runs.states import State
-from lwspec.errors import UsageError
+from lwspec.errors import RunFolderError, UsageError
 
 ACTIVE = (State.RUNNING, State.QUEUED)
 
@@ -48,16 +50,17 @@ def take_back(session: Session, only: str | None) -> list[Job]:
     taken = [job for job in jobs if job in asked or plan.states.get(job) in ACTIVE]
     for job in taken:
         folder(job).cancel()
-    for job in asked:
-        _stop_here(session, job)
     ids = {session.watched.slurm_id(job) for job in queued}
     cancel(sorted(id for id in ids if id is not None))
+    for job in asked:
+        for attempt in session.runs.folder(job).attempts():
+            with suppress(RunFolderError):  # damage, which is told where records are read
+                _stop_here(attempt)
     return [known[job] for job in taken]
 
 
-def _stop_here(session: Session, job: str) -> None:
-    """Ask a job's process on this machine to stop at a checkpoint."""
-    for attempt in session.runs.folder(job).attempts():
-        process = attempt.process()
-        if process is not None and attempt.ended() is None and lives(process):
-            os.kill(process["pid"], signal.SIGTERM)
+def _stop_here(attempt: AttemptFolder) -> None:
+    """Ask the attempt's process on this machine to stop at a checkpoint."""
+    process = attempt.process()
+    if process is not None and attempt.ended() is None and lives(process):
+        os.kill(process["pid"], signal.SIGTERM)

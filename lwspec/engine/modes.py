@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _WRITTEN_BY_ANYBODY = 0o002
@@ -22,7 +23,8 @@ def like_its_folder(path: Path) -> None:
 
     The folder has what the umask left; the umask itself is set to be read, which threads would see.
     """
-    path.chmod(path.parent.stat().st_mode & 0o666)
+    with suppress(PermissionError):  # of file systems that keep no modes
+        path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def own_cache(name: str) -> Path:

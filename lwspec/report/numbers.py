@@ -24,6 +24,7 @@ from lwspec.engine.plan.plan import Plan
 from lwspec.engine.runs.checksum import KEY, is_intact, sha256_of, with_checksum
 from lwspec.engine.runs.jsonfile import read_json, remember_json
 from lwspec.engine.spec.artefacts import Test
+from lwspec.errors import RunFolderError
 from lwspec.report import statistics
 from lwspec.report.query import Group, Output, Results, file_of
 from lwspec.report.statistics.choose import Items, Measured, alike, compare, difference, estimate
@@ -225,10 +226,12 @@ class _Remembered:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        kept = read_json(path) if path.exists() else {}
-        whole = is_intact(kept)
-        kept.pop(KEY, None)
-        self._known: dict[str, Any] = kept if whole else {}  # what was edited is computed again
+        try:
+            kept = read_json(path) if path.exists() else {}
+        except RunFolderError:
+            kept = {}
+        whole = is_intact(kept)  # what was damaged or edited is computed again
+        self._known = {name: kept[name] for name in kept if name != KEY} if whole else {}
         self._used: dict[str, Any] = {}
 
     def get(self, key: Any, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

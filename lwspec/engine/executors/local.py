@@ -19,6 +19,7 @@ from lwspec.engine.executors.child import start_child
 from lwspec.engine.executors.submit import write_allocation
 from lwspec.engine.job import Job
 from lwspec.engine.plan.pack import Pack
+from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.process import lives
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.spec.spec import Retries
@@ -175,7 +176,7 @@ class LocalExecutor:
         deadline = time.monotonic() + STOP_WAIT_S
         for job in self._jobs:
             for attempt in self._runs.folder(job.id).attempts():
-                while attempt.ended() is None and lives(attempt.process()):
+                while _goes_on(attempt):
                     if time.monotonic() > deadline:
                         raise UsageError(
                             f"{job.label} is still being run by another process",
@@ -277,6 +278,14 @@ class LocalExecutor:
         done = tuple(job for job in self._jobs if self._done(job))
         failed, cancelled = len(self._failed), len(self._cancelled)
         return Tick(len(self._jobs), done, failed, cancelled, tuple(self._running))
+
+
+def _goes_on(attempt: AttemptFolder) -> bool:
+    """Whether a process works at it; none that could be told of where its records are damaged."""
+    try:
+        return attempt.ended() is None and lives(attempt.process())
+    except RunFolderError:
+        return False
 
 
 def _send(process: BaseProcess, number: signal.Signals) -> None:

@@ -18,8 +18,8 @@ from lwspec.engine.plan.pack import Pack
 from lwspec.engine.plan.plan import Plan
 from lwspec.engine.runs.checksum import sha256_of
 from lwspec.engine.runs.evidence import code_digest, source_files
-from lwspec.engine.runs.jsonfile import read_json, write_json
-from lwspec.engine.runs.recorded import LastPlan, PlanRecord, Record, fitting
+from lwspec.engine.runs.jsonfile import remember_json, write_json
+from lwspec.engine.runs.recorded import LastPlan, PlanRecord, Record, read_fitting
 from lwspec.engine.runs.runfolder import Runs
 
 LOCAL, SLURM = "local", "slurm"
@@ -60,7 +60,7 @@ def write_jobs(
             "cost_version": cost.VERSION,
             "command": shlex.join(command_of(runs, [job])),
         }
-        write_json(runs.folder(job.id).path / "job.json", record)
+        runs.folder(job.id).grant(record)
 
 
 def _with_arm_kept(job: Job, runs: Runs) -> Mapping[str, str]:
@@ -120,12 +120,12 @@ class PlanMemory:
     def remember_shown(self, plan: Plan) -> None:
         """The plan that `submit` will be held to."""
         shown = self._folder / f"{plan.loaded.spec.name}.shown.json"
-        write_json(shown, plan_record(plan), indent=None)
+        remember_json(shown, plan_record(plan), indent=None)
         self._remember_last(plan.loaded.spec.name, plan.loaded.source.path)
 
     def remember_failed(self, spec: Path) -> None:
         """A spec that could not be planned: no earlier one is taken in its place."""
-        if (self._folder / "last.json").exists():
+        if spec.is_file() and (self._folder / "last.json").exists():
             self._remember_last(None, spec)
 
     def remember_submitted(self, plan: Plan) -> None:
@@ -152,7 +152,7 @@ class PlanMemory:
         return self.shown(last["spec"]) if last and last["spec"] else None
 
     def _remember_last(self, name: str | None, path: Path) -> None:
-        write_json(self._folder / "last.json", {"spec": name, "spec_path": self._named(path)})
+        remember_json(self._folder / "last.json", {"spec": name, "spec_path": self._named(path)})
 
     def _named(self, spec: Path) -> str:
         """A spec by its path from the folder of `runs/`, so that a copy of that has its own."""
@@ -162,7 +162,8 @@ class PlanMemory:
 
     def _read(self, name: str, model: type[Record]) -> dict[str, Any] | None:
         path = self._folder / name
-        return fitting(read_json(path), model, path) if path.exists() else None
+        remedy = "lwspec plan SPEC writes it anew"
+        return read_fitting(path, model, remedy) if path.exists() else None
 
 
 def write_allocation(runs: Runs, pack: Pack, where: str) -> Path:

@@ -14,7 +14,7 @@ from lwspec.engine.job import Job, price_key
 from lwspec.engine.plan import cost
 from lwspec.engine.plan.price import Measurement, unit_of
 from lwspec.engine.runs.evidence import relevant_sources, source_files
-from lwspec.engine.runs.process import lives
+from lwspec.engine.runs.process import is_here, lives
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.runs.states import LastAttempt
 from lwspec.engine.store import tables as db
@@ -34,6 +34,8 @@ class Attempt:
     alive: bool
     named: bool
     """Whether it has said who runs it."""
+    here: bool
+    """Whether that is a process of this host, which alone can tell whether it lives."""
     progress: Mapping[str, Any] | None
 
 
@@ -62,9 +64,10 @@ class Records:
         }
 
     def broken_off(self, jobs: Mapping[str, Job]) -> set[tuple[str, int]]:
-        """The newest attempts of jobs that owe outputs, where nothing is known to work on them."""
+        """The newest attempts of jobs that owe outputs, whose process has ended on this host."""
         newest = [self.attempts[job][-1] for job in self.owed(jobs) if job in self.attempts]
-        return {(a.job, a.number) for a in newest if a.outcome is None and not a.alive}
+        ended = [a for a in newest if a.outcome is None and not a.alive]
+        return {(a.job, a.number) for a in ended if a.here or not a.named}
 
     def owed(self, jobs: Mapping[str, Job]) -> dict[str, tuple[str, ...]]:
         """Outputs that are missing, by job; only jobs that owe any."""
@@ -113,6 +116,7 @@ def read_records(store: Store, jobs: Mapping[str, Job]) -> Records:
                     row.message,
                     alive,
                     process is not None,
+                    is_here(process),
                     row.progress,
                 )
             )

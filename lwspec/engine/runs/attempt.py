@@ -96,8 +96,8 @@ class AttemptFolder:
     def check(self, record: Mapping[str, Any], path: Path) -> None:
         """Raise RunFolderError for a record of another job, or without its checksum.
 
-        What lwspec before 0.3 wrote names no job, not in started.json either, and may hold no
-        checksum.
+        What lwspec before 0.3 wrote names no job, not in started.json either, where it got so far,
+        and may hold no checksum.
         """
         if "job" not in record and self._is_older():
             return
@@ -111,8 +111,7 @@ class AttemptFolder:
             )
 
     def _is_older(self) -> bool:
-        started = self.started()
-        return bool(started) and "job" not in started
+        return "job" not in self.started()
 
     def _not_own(self, named: str | None, path: Path) -> RunFolderError:
         return RunFolderError(

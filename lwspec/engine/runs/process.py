@@ -14,9 +14,14 @@ def this_process() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "start": _start(os.getpid())}
 
 
+def is_here(process: Mapping[str, Any] | None) -> bool:
+    """Whether a process named by `this_process` is or was one of this host."""
+    return process is not None and process.get("host") == socket.gethostname()
+
+
 def lives(process: Mapping[str, Any] | None) -> bool:
     """Whether a process named by `this_process` runs on this host; False on another host."""
-    if not process or process.get("host") != socket.gethostname():
+    if process is None or not is_here(process):
         return False
     start = _start(process["pid"])
     return start is not None and start == process["start"]

@@ -178,12 +178,6 @@ class OutputRecord(Record):
     finished_at: Seconds
 
 
-class CancelledRecord(Record):
-    """cancelled.json."""
-
-    at: Seconds
-
-
 class PlannedJob(Record):
     """A job of a plan that was shown or submitted."""
 

@@ -26,7 +26,6 @@ from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.checksum import differs, sha256_once
 from lwspec.engine.runs.jsonfile import write_json, write_record
 from lwspec.engine.runs.recorded import (
-    CancelledRecord,
     JobRecord,
     OutputRecord,
     read_fitting,
@@ -117,12 +116,13 @@ class JobFolder:
         write_json(self.path / "cancelled.json", {"at": time.time()})
 
     def cancelled(self) -> bool:
-        """Whether a person took it back since it was last granted; what has no grant was not."""
-        path = self.path / "cancelled.json"
-        if not path.exists() or not (self.path / "job.json").exists():
-            return False
-        at = float(read_fitting(path, CancelledRecord, to_mend(self.path))["at"])
-        return at > float(self.record().get("granted_at", 0.0))
+        """Whether a person took it back since it was last granted."""
+        return (self.path / "cancelled.json").exists()
+
+    def grant(self, record: Mapping[str, Any]) -> None:
+        """Write job.json: the job may start, though a person took it back before."""
+        (self.path / "cancelled.json").unlink(missing_ok=True)  # first: a later word counts
+        write_json(self.path / "job.json", record)
 
     def begin_attempt(self) -> AttemptFolder:
         """Make the next attempt's folder; two processes never get the same one."""

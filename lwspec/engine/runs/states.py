@@ -71,8 +71,8 @@ def job_state(
         return State.FAILED
     if last is None or last.outcome == "finished":
         return State.WAITING
-    if last.outcome is None and not last.named:
-        return State.WAITING
+    if last.outcome is None and not last.named and held is None:
+        return State.WAITING  # its process has only just begun, or died before it said anything
     if last.outcome is None or last.outcome == STOPPED:
         return State.INTERRUPTED
     return State.FAILED

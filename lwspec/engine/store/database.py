@@ -77,6 +77,8 @@ def remedy(database: Database, error: BaseException | None) -> str:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_FULL or shutil.disk_usage(database.parent).free < _LEAST_ROOM:
         return "make room on its disk, which is full: nothing in it is lost"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program holds it: end that, then the same command again"
     if code in _NOT_ALLOWED:
         return "see that you may write the file and its folder, or name another with --db"
     return instead(database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from sqlalchemy.exc import DataError
 from lwspec.engine.job import Job, price_key
 from lwspec.engine.runs.attempt import AttemptFolder
 from lwspec.engine.runs.changed import Changes, Seen, below, changed_ns, changes
-from lwspec.engine.runs.jsonfile import may_write, read_json
+from lwspec.engine.runs.jsonfile import may_write
 from lwspec.engine.runs.lock import RECORDING, only_one
-from lwspec.engine.runs.recorded import PlanRecord, fitting, to_mend
+from lwspec.engine.runs.recorded import PlanRecord, read_fitting, to_mend
 from lwspec.engine.runs.runfolder import JobFolder, Runs
 from lwspec.engine.store import tables as db
 from lwspec.engine.store.sql import insert_many, insert_new, upsert
@@ -59,8 +59,12 @@ def ingest(
     """
     problems: list[Problem] = []
     due = rescan or _rescan_due(store)
-    if _new(runs, store, asked, due) == _NOTHING:
+    new = _new(runs, store, asked, due)
+    if new == _NOTHING:
         return problems
+    if rescan:
+        problems = _differing(runs, new.jobs.look_at)  # which takes long, and holds up nobody
+    refused = {problem.job for problem in problems}
     with only_one(runs.path, RECORDING, _WAIT_S) if may_write(runs.path) else nullcontext():
         new = _new(runs, store, asked, due)
         for some in _few(new.jobs.gone):
@@ -70,10 +74,9 @@ def ingest(
             with store.write() as connection:
                 for job in some:
                     folder = runs.folder(job)
-                    with _going_around(connection, folder.path, problems, job):
-                        if rescan:
-                            problems += _differing(folder)
-                        _job(connection, folder, due, problems)
+                    if job not in refused:
+                        with _going_around(connection, folder.path, problems, job):
+                            _job(connection, folder, due, problems)
         for plan, stamp in new.plans.items():
             with store.write() as connection:
                 with _going_around(connection, plan, problems):
@@ -150,11 +153,19 @@ def _going_around(
         problems.append(Problem(str(path), what, job=job))
 
 
-def _differing(folder: JobFolder) -> list[Problem]:
-    """What of a job is not what was recorded. Raises RunFolderError for other settings."""
-    folder.check_identity()
-    remedy = to_mend(folder.path)
-    return [Problem(str(path), what, remedy) for path, what in folder.differing()]
+def _differing(runs: Runs, jobs: Iterable[str]) -> list[Problem]:
+    """What of these jobs is not what was recorded; a job of other settings is not recorded."""
+    problems = []
+    for job in jobs:
+        folder = runs.folder(job)
+        try:
+            folder.check_identity()
+            for path, what in folder.differing():
+                problems.append(Problem(str(path), what, to_mend(folder.path)))
+        except RunFolderError as error:
+            where = error.where or str(folder.path)
+            problems.append(Problem(where, error.what, error.remedy, job))
+    return problems
 
 
 def _job(connection: Connection, folder: JobFolder, rescan: bool, problems: list[Problem]) -> None:
@@ -285,7 +296,7 @@ def _output(connection: Connection, job_id: str, output: str, record: Mapping[st
 
 def _plan(connection: Connection, path: Path, stamp: str) -> None:
     """The cells of a submitted plan, for people who query the database."""
-    plan = fitting(read_json(path), PlanRecord, path)
+    plan = read_fitting(path, PlanRecord, "lwspec submit writes it anew")
     name = plan["spec"]
     connection.execute(delete(db.cells).where(db.cells.c.plan == name))
     rows = [

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lwspec import __version__
 from lwspec.engine.store.database import Database, engine_of, instead, named, remedy, set_journal
-from lwspec.engine.store.tables import RESCAN, SCHEMA_VERSION, about, metadata
+from lwspec.engine.store.tables import FILLED_ANEW, RESCAN, SCHEMA_VERSION, about, metadata
 from lwspec.engine.store.views import views
 from lwspec.errors import StoreError
 
@@ -88,7 +88,7 @@ class Store:
             [
                 {"key": "schema_version", "value": str(SCHEMA_VERSION)},
                 {"key": "written_by", "value": f"lwspec {__version__}"},
-                *([{"key": RESCAN, "value": "due"}] if version else ()),
+                *([{"key": RESCAN, "value": "due"}] if 0 < version < FILLED_ANEW else ()),
             ],
         )
 

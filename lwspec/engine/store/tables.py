@@ -18,6 +18,8 @@ from sqlalchemy import (
 SCHEMA_VERSION = 3
 """Raised with any change to tables or views, and with lwspec's own version; `migrations/` says how
 a database gets there from the one before."""
+FILLED_ANEW = 2
+"""Older schemas lack columns that only another look at all run folders fills."""
 RESCAN = "rescan"
 """The key in `about` while columns that a migration added are still to be filled."""
 
