@@ -229,6 +229,7 @@ def test_a_rescan_says_what_differs(
     name: str, edit: Callable[[Path], None], copy_of_finished: Callable[[], Project]
 ) -> None:
     project = copy_of_finished()
+    project.run("status", "small.toml")
     assert project.run("status", "small.toml", "--rescan").stderr == ""
     path = job_of(project, *BRIDGE) / name
     edit(path)
