@@ -60,7 +60,7 @@ def load(
     except ArgumentTypeError as error:
         raise UsageError(f"db: {error}") from None
     place = named.absolute() if isinstance(named, Path) else named
-    return Project(path, place, Path(runs).absolute(), say=_nothing, warn=_warn)
+    return Project(path, place, Path(runs).absolute(), say=lambda line: None, warn=_warn)
 
 
 @dataclass(frozen=True, repr=False)
@@ -392,10 +392,6 @@ def _text(show: Callable[[Console], None]) -> str:
     text = StringIO()
     show(Console(file=text, width=200, highlight=False, soft_wrap=True, force_jupyter=False))
     return text.getvalue().rstrip()
-
-
-def _nothing(line: str) -> None:
-    """Say nothing."""
 
 
 def _warn(line: str) -> None:
