@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from conftest import ENVIRONMENT, Project
 
-from lwspec.cli.doctor import Finding, main
+from lwspec.cli.doctor import Finding, _cached, main
 
 
 def doctor(project: Project, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -89,3 +90,16 @@ def test_a_torch_that_cannot_be_imported_is_broken(project: Project, tmp_path: P
 def test_a_wrong_spec_is_said_as_everywhere(project: Project) -> None:
     project.change('dtype = "float32"', 'dtype = "float31"')
     project.run("doctor", "small.toml", status=2)
+
+
+def test_weights_count_as_fetched_only_where_every_shard_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.json"
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *a, **k: str(config))
+    assert not _cached("a/b", None)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"x": "1", "y": "2"}}')
+    (tmp_path / "1").touch()
+    assert not _cached("a/b", None)
+    (tmp_path / "2").touch()
+    assert _cached("a/b", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -214,8 +215,14 @@ def _hub_models(spec: LoadedSpec) -> dict[str, str | None]:
 
 
 def _cached(repository: str, revision: str | None) -> bool:
-    """Whether a model's weights were fetched before, so that no hub has to answer."""
+    """Whether all of a model's weights were fetched before, so that no hub has to answer."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository, "config.json", revision=revision)
-    return isinstance(found, str) and any(Path(found).parent.glob("*.safetensors"))
+    if not isinstance(found, str):
+        return False
+    index = Path(found).with_name("model.safetensors.index.json")
+    files = {"model.safetensors"}
+    if index.exists():
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all(index.with_name(file).exists() for file in files)
