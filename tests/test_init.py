@@ -250,3 +250,11 @@ def test_a_header_writes_nothing_into_the_spec_but_a_comment(folder: Path) -> No
     text = (folder / "new.toml").read_text(encoding="utf-8")
     assert "cluster.evil" in text
     assert "cluster" not in tomllib.loads(text)
+
+
+def test_figures_of_toys_on_rows_of_one_s_own_are_called_chance() -> None:
+    write_csv("mood.csv", 80)
+    assert main(["init", "mood.toml", "--task", "mood=mood.csv"]) == 0
+    assert main(["init", "toys.toml", "--task", "sentiment"]) == 0
+    said = "of other rows they know nothing"
+    assert said in Path("mood.toml").read_text() and said not in Path("toys.toml").read_text()

@@ -17,7 +17,7 @@ from lwspec.engine.plan.plan import compare
 
 PAGE = (ROOT / "docs" / "arms.md").read_text()
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-(SPEC,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+FILES, EXPERIMENT = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def jobs(project: Project) -> set[str]:
@@ -29,12 +29,11 @@ def jobs(project: Project) -> set[str]:
 @pytest.fixture
 def own(project: Project) -> Project:
     """A project with the page's file beside its spec, and what the page adds to the spec."""
-    files, _, experiment = SPEC.partition("\n\n")
     text = project.spec.read_text()
     start, end = text.index("[[experiment]]"), text.index("[paper]")
     table = '[[table]]\nname = "mine"\nexperiments = ["mine"]\n\n'
-    head = text[:start].replace("schema = 1\n", f"schema = 1\n{files}\n")
-    project.spec.write_text(head + experiment + "\n" + table + text[end:])
+    head = text[:start].replace("schema = 1\n", f"schema = 1\n{FILES}")
+    project.spec.write_text(head + EXPERIMENT + "\n" + table + text[end:])
     (project.spec.parent / "last_words.py").write_text(EXAMPLE)
     return project
 
@@ -47,7 +46,7 @@ def test_the_page_s_arm_is_short_runs_and_stands_in_the_table(own: Project) -> N
     found = [
         json.loads(p.read_text()) for p in own.folder.glob("runs/evaluate-*/*/evaluation.json")
     ]
-    assert {record["arm"] for record in found} == {"last_words", "no_message"}
+    assert {record["arm"] for record in found} == {"last_words"}
 
 
 def test_what_a_file_says_of_deviations_stands_below_its_table(own: Project) -> None:

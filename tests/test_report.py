@@ -96,6 +96,18 @@ def test_a_figure_says_which_seeds_it_lacks(copy_of_finished: Callable[[], Proje
     project.run("report", "small.toml", "--paper", "paper", "--strict", status=1)
 
 
+def test_a_report_in_place_of_another_spec_s_says_so(
+    copy_of_finished: Callable[[], Project],
+) -> None:
+    project = copy_of_finished()
+    said = "paper/ held the report of {}, which this replaces"
+    assert "which this replaces" not in project.run("report", "small.toml").stdout
+    results = project.folder / "paper" / "results.md"
+    results.write_text(results.read_text().replace("# small\n", "# other\n", 1))
+    assert said.format("other") in project.run("report", "small.toml").stdout
+    assert "which this replaces" not in project.run("report", "small.toml").stdout
+
+
 def test_without_a_finished_run_there_is_no_paper(project: Project) -> None:
     done = project.run("report", "small.toml", "--paper", "paper", status=1)
     assert "no run of this spec has finished" in done.stderr

@@ -12,6 +12,7 @@ from lwspec.cli.session import Session, open_session
 from lwspec.errors import ReportError
 from lwspec.report.content import Content, make_content
 from lwspec.report.evidence import Evidence, read_evidence
+from lwspec.report.markdown import reported
 from lwspec.report.numbers import Numbers
 from lwspec.report.page.write import check_path, write_page
 from lwspec.report.paper.pdf import compile_pdf
@@ -48,7 +49,10 @@ class Rendered:
 
 def report(session: Session, folder: Path | None, *, strict: bool, page: Path | None = None) -> int:
     """Render everything that the spec promises, and say what the records could not fill."""
+    before = None if folder is None else reported(folder)
     rendered = render(session, folder, page)
+    if before not in (None, session.loaded.spec.name):
+        print(f"{folder}/ held the report of {before}, which this replaces: --paper names another")
     if page is not None:
         print(f"wrote {os.path.relpath(page)}")
     if rendered.paper is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content
@@ -23,6 +24,15 @@ def results_md(content: Content) -> str:
         for data in content.tables
     ]
     return "\n".join([head, *_claims(content.claims), *tables])
+
+
+def reported(folder: Path) -> str | None:
+    """The spec whose results.md lies in a folder; None where there is none."""
+    try:
+        with (folder / "results.md").open(encoding="utf-8") as file:
+            return file.readline().removeprefix("# ").rstrip("\n")
+    except FileNotFoundError:
+        return None
 
 
 def _claims(claims: Sequence[Judged]) -> Iterator[str]:

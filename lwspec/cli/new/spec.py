@@ -147,6 +147,7 @@ def _values(
         "sender": sender,
         "receiver": receiver,
         "tasks": tasks,
+        "chance": toys and not all("toy = " in task.text for task in tasks),
         "labelled": [task.name for task in tasks if task.kind == "classification"],
         "written": [task.name for task in tasks if task.kind == "generation"],
         "layer": shapes[0].layers // 2,
