@@ -70,7 +70,7 @@ def test_a_script_without_a_guard_submits_once(project: Project) -> None:
         "print(lwspec.results(spec)['accuracy'].notna().sum())",
     ).splitlines()
     assert told.count("began") == 1
-    assert any("2/2 jobs" in line for line in told)
+    assert any("2/2 done" in line for line in told)
     assert told[-3:] == ["{'done': 2, 'waiting': 3} ()", "small.toml", "1"]
 
 

@@ -185,12 +185,13 @@ def test_a_line_that_is_no_event_is_left_out(line: str, attempt: AttemptFolder) 
     assert recorded(attempt) == ["events.jsonl: 1 damaged lines were left out"]
 
 
-@pytest.mark.parametrize("raw", [b"[" * 5000, b"[]", b"{", b'{"at": "now"}', b"\xff", b"{}"])
-def test_a_mark_that_is_no_record_is_named(raw: bytes, attempt: AttemptFolder) -> None:
+@pytest.mark.parametrize("raw", [b"[" * 5000, b"[]", b"{", b"\xff", b""])
+def test_that_a_job_was_taken_back_is_said_by_a_file_whatever_is_in_it(
+    raw: bytes, attempt: AttemptFolder
+) -> None:
     folder = JobFolder(attempt.path.parent)
     (folder.path / "cancelled.json").write_bytes(raw)
-    with pytest.raises(RunFolderError, match="cancelled.json"):
-        folder.cancelled()
+    assert folder.cancelled()
 
 
 def test_plans_and_submissions_that_are_no_records_are_named(tmp_path: Path) -> None:

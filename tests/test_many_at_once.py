@@ -114,7 +114,7 @@ def test_64_processes_submit_record_look_and_cancel_at_once(
     said = at_once(command, plan / "logs")
     assert nobody_saw_a_lock(said), [t for t in said if "Traceback" in t or "database" in t][0]
     assert all(text.endswith(("exit 0", "exit 1", "exit 2")) for text in said)
-    assert any("jobs done" in text for text in said[::4])
+    assert any("jobs done" in text for text in said[::4]), said
     told = ("jobs done", "is running jobs in", "run or are queued already", "everything is done")
     assert all(any(words in text for words in told) for text in said[::4]), said[::4]
 
