@@ -255,11 +255,8 @@ class LocalExecutor:
 
     def _taken_back(self, job: Job) -> bool:
         """Whether a person took the job back, or an input of it; it is counted if so."""
-        try:
-            if self._cancelled & set(job.inputs.values()) or self._runs.folder(job.id).cancelled():
-                self._cancelled.add(job.id)
-        except RunFolderError:
-            return False  # what is damaged is said by the job's own process
+        if self._cancelled & set(job.inputs.values()) or self._runs.folder(job.id).cancelled():
+            self._cancelled.add(job.id)
         return job.id in self._cancelled
 
     def _again(self, job: Job) -> bool:
