@@ -132,6 +132,12 @@ def test_64_processes_submit_record_look_and_cancel_at_once(
         assert job != other or ended is None or ended <= started  # never two at once
 
 
+def test_a_process_forked_from_one_that_ran_jobs_runs_jobs(plan: Path) -> None:
+    assert main(["submit", "small.toml", "--yes", "--only", "data*"]) == 0
+    (said,) = at_once(command, plan / "logs", processes=1)
+    assert "5 of 5 jobs done" in said, said  # and four before
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_64_processes_that_record_the_same_runs_at_once_make_one_database(
     tmp_path: Path, shared: bool

@@ -40,7 +40,7 @@ def test_submit_draws_bars_in_a_terminal(project: Project) -> None:
     assert "0/1" in shown
     assert "1 of 1 jobs done" in shown
     logged = project.run("logs", "data", "--spec", "small.toml").stdout.splitlines()
-    assert re.fullmatch(r"result after [0-9.]+ s", logged[-1]), logged  # and no bars
+    assert re.fullmatch(r"result after [0-9.]+ s: [a-z_0-9, ]+", logged[-1]), logged  # and no bars
     assert len(logged) == 3
 
 

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -31,17 +32,29 @@ def start_child(
     """Start a process that runs jobs by their folders and writes what it prints to `log`."""
     arguments = (tuple(folders), dict(environment), log)
     process: BaseProcess
-    if forked:
-        server = multiprocessing.get_context("forkserver")
-        server.set_forkserver_preload([IMPORTED_ONCE])
-        process = server.Process(target=_run, args=arguments, daemon=True)
-    else:
-        process = multiprocessing.get_context("spawn").Process(
-            target=_run, args=arguments, daemon=True
-        )
     with _main_left_out():
+        if forked and _server_runs():
+            server = multiprocessing.get_context("forkserver")
+            process = server.Process(target=_run, args=arguments, daemon=True)
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            process = spawn.Process(target=_run, args=arguments, daemon=True)
         process.start()
     return process
+
+
+def _server_runs() -> bool:
+    """Start the process to fork from if need be; false where this process cannot have one.
+
+    multiprocessing waits for the server as for a child, which it is not where this process was
+    itself forked from one that had started it.
+    """
+    forkserver.set_forkserver_preload([IMPORTED_ONCE])
+    try:
+        forkserver.ensure_running()
+    except ChildProcessError:
+        return False
+    return True
 
 
 @contextmanager
