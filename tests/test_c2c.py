@@ -19,7 +19,7 @@ from lwspec.engine.shapes import shape_of
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms import all_arms
 from lwspec.kernels.arms.c2c import Settings
-from lwspec.kernels.data.rows import read_rows
+from lwspec.kernels.data.rows import Row, read_rows
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
 from lwspec.kernels.methods.cache_fusion import (
@@ -79,10 +79,7 @@ def setup_of(arm: Arm, pair: tuple[Reader, Reader], **changes: Any) -> Setup:
 
 def prompts_of(arm: Arm, setup: Setup, contexts: Sequence[str] = CONTEXTS) -> list[Any]:
     messages = arm.messages(setup, Batch(contexts))
-    return [
-        arm.present(setup, message, Seen(context, {}))
-        for message, context in zip(messages, contexts, strict=True)
-    ]
+    return arm.prompts(setup, messages, [Seen(context, {}) for context in contexts])
 
 
 def scores(reader: Reader, prompts: Sequence[Any]) -> Tensor:
@@ -136,10 +133,10 @@ def test_the_private_receiver_knows_the_context_from_the_message_alone(
     query = reader.encode("Colour:")[len(reader.bos) :]
     alone = scores(reader, [[blank, query]])
     (message,) = arm.messages(setup, Batch(CONTEXTS[:1]))
-    prompt = arm.present(setup, message, Seen(None, {}))
-    torch.testing.assert_close(scores(reader, [prompt]), alone, atol=1e-5, rtol=1e-5)
+    prompts = arm.prompts(setup, [message], [Seen(None, {})])
+    torch.testing.assert_close(scores(reader, prompts), alone, atol=1e-5, rtol=1e-5)
     open_gates(setup)
-    prompts = [arm.present(setup, one, Seen(None, {})) for one in (message, -message)]
+    prompts = arm.prompts(setup, [message, -message], [Seen(None, {})] * 2)
     said = scores(reader, prompts)
     assert not torch.allclose(said[0], alone[0], atol=1e-3)
     assert not torch.allclose(said[0], said[1], atol=1e-3)
@@ -174,7 +171,7 @@ def test_keys_are_fused_layer_by_layer_as_explicit_loops_do(pair: tuple[Reader, 
     layers, _, heads, tokens, width = own.shape
     flat = sent[-layers:].transpose(2, 3).flatten(3)
     for read in (flat, flat[:, :, :-2], torch.cat([flat, flat[:, :, :1]], 2)):
-        fused, expected = fusion(read, own), own.clone()
+        (fused,), expected = fusion([read], [own]), own.clone()
         for layer in range(layers):
             at = len(sent) - layers + layer
             for which in range(2):
@@ -193,15 +190,17 @@ def test_keys_are_fused_layer_by_layer_as_explicit_loops_do(pair: tuple[Reader, 
         torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
 
 
-def learn(learner: Learner, arm: Arm, setup: Setup, steps: int) -> list[float]:
+def learn(learner: Learner, setup: Setup, steps: int, rows_at_once: int = 3) -> list[float]:
     """So many steps on one batch; the loss of each."""
+    rows = [Row(place, context, "", 0) for place, context in enumerate(CONTEXTS)]
     losses = []
     for _ in range(steps):
         messages = learner.messages(Batch(CONTEXTS))
-        rows = zip(messages, CONTEXTS, strict=True)
-        prompts = [arm.present(setup, one, Seen(context, {})) for one, context in rows]
+        prompts = learner.prompts(setup, messages, rows)
         said = [[5 + n, 9] for n in range(len(prompts))]
-        ask = Ask(setup.reader, prompts, said, Counts(8, 4), TRAIN, None, learner.leaves(), 3)
+        ask = Ask(
+            setup.reader, prompts, said, Counts(8, 4), TRAIN, None, learner.leaves(), rows_at_once
+        )
         losses += [float(loss) for loss in gradients([ask])]
         learner.update(TRAIN["learning_rate"])
     return losses
@@ -215,7 +214,7 @@ def test_a_few_steps_lower_the_loss_and_change_neither_model(
     setup = setup_of(arm, pair)
     before = {n: p.clone() for n, p in setup.module.named_parameters()}
     frozen = [p.clone() for reader in pair for p in reader.model.parameters()]
-    losses = learn(Learner(arm, setup, TRAIN), arm, setup, 40)
+    losses = learn(Learner(arm, setup, TRAIN), setup, 40)
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert not any(torch.equal(p, before[n]) for n, p in setup.module.named_parameters())
     after = [p for reader in pair for p in reader.model.parameters()]
@@ -225,14 +224,24 @@ def test_a_few_steps_lower_the_loss_and_change_neither_model(
     assert torch.equal(once, again)
 
 
+@pytest.mark.parametrize("name", ARMS)
+def test_the_receiver_may_pass_over_a_row_at_a_time(name: str, pair: tuple[Reader, Reader]) -> None:
+    arm, losses = all_arms()[name], []
+    for rows_at_once in (4, 1):
+        setup = setup_of(arm, pair)
+        losses.append(learn(Learner(arm, setup, TRAIN), setup, 4, rows_at_once))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][0] != losses[0][-1]
+
+
 def test_what_is_drawn_comes_of_step_and_row_so_that_a_fit_goes_on_bit_by_bit(
     pair: tuple[Reader, Reader], tmp_path: Path
 ) -> None:
     arm = all_arms()["c2c"]
     whole, first = setup_of(arm, pair), setup_of(arm, pair)
-    learn(Learner(arm, whole, TRAIN), arm, whole, 5)
+    learn(Learner(arm, whole, TRAIN), whole, 5)
     stopped = Learner(arm, first, TRAIN)
-    learn(stopped, arm, first, 3)
+    learn(stopped, first, 3)
     place = save_checkpoint(
         tmp_path,
         first.module.state_dict(),
@@ -243,7 +252,7 @@ def test_what_is_drawn_comes_of_step_and_row_so_that_a_fit_goes_on_bit_by_bit(
     resumed = replace(first, module=arm.build(first))
     learner = Learner(arm, resumed, TRAIN)
     load_checkpoint(place, resumed.module, learner.optimizer)
-    learn(learner, arm, resumed, 2)
+    learn(learner, resumed, 2)
     state = resumed.module.state_dict()
     assert all(torch.equal(state[name], its) for name, its in whole.module.state_dict().items())
     assert isinstance(resumed.module, CacheFusion)
@@ -255,8 +264,23 @@ def test_rows_of_a_batch_draw_their_own_gates(pair: tuple[Reader, Reader]) -> No
     (sent,), (own,) = (keys_values(each, [[[5, 6, 7]]]) for each in pair)
     sent = sent[-len(own) :].transpose(2, 3).flatten(3)
     setup.module.begin_step()
-    one, other = setup.module(sent, own), setup.module(sent, own)
+    one, other = setup.module([sent] * 2, [own] * 2)
     assert not torch.equal(one, other)
+    (third,) = setup.module([sent], [own])  # presented later in the same step
+    assert not torch.equal(one, third)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_rows_of_all_lengths_are_fused_together_as_each_alone(
+    name: str, pair: tuple[Reader, Reader]
+) -> None:
+    arm = all_arms()[name]
+    setup = setup_of(arm, pair)
+    setup.module.eval()
+    open_gates(setup)
+    alone = torch.cat([scores(pair[1], prompts_of(arm, setup, [one])) for one in CONTEXTS])
+    together = scores(pair[1], prompts_of(arm, setup))
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
 def assert_said_with_hard_gates(project: Project, record: dict[str, Any], path: Path) -> None:
@@ -274,10 +298,7 @@ def assert_said_with_hard_gates(project: Project, record: dict[str, Any], path: 
     contexts = {row.item: row.context for row in read_rows(rows)}
     texts = [contexts[row["item"]] for row in table]
     received, _ = wire.send(arm.messages(setup, Batch(texts)), "bfloat16")
-    prompts = [
-        arm.present(setup, message, Seen(text, {}))
-        for message, text in zip(received, texts, strict=True)
-    ]
+    prompts = arm.prompts(setup, received, [Seen(text, {}) for text in texts])
     labels = [pair[1].answer_ids("Colour:", f" {label}") for label in record["labels"]]
     said = answer(pair[1], prompts, labels).label_logprobs
     stored = torch.tensor([row["label_logprobs"] for row in table])

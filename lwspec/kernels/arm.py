@@ -85,6 +85,8 @@ class Arm:
     """The message of an arm that makes it otherwise."""
     present: Callable[[Setup, Any, Seen], Prompt] | None = None
     """One row's message, and what the regime lets it see of the row, to what the reader runs on."""
+    present_all: Callable[[Setup, Any, Sequence[Seen]], Sequence[Prompt]] | None = None
+    """In place of `present`, all rows of a batch at once, for an arm that runs models to do it."""
     loss: Callable[[Setup, Message], Tensor] | None = None
     """A term beside the answer's cross-entropy."""
     solve: Callable[[Setup, Batch, Sequence[int], int], Solved] | None = None
@@ -115,3 +117,10 @@ class Arm:
                 remedy="return one for each text of the batch, in their order",
             )
         return made
+
+    def prompts(self, setup: Setup, messages: Sequence[Any], seen: Sequence[Seen]) -> list[Prompt]:
+        """What the reader runs on for each row's message and what is seen of the row."""
+        if self.present_all is not None:
+            return list(self.present_all(setup, messages, seen))
+        assert self.present is not None
+        return [self.present(setup, *row) for row in zip(messages, seen, strict=True)]

@@ -131,13 +131,10 @@ def no_messages(rows: Sequence[Any]) -> Any:
     return [None] * len(rows)
 
 
-def present_all(
+def present_rows(
     arm: Arm, setup: Setup, messages: Sequence[Any], rows: Sequence[Row]
 ) -> list[Prompt]:
     """Each row's prompt; the context is withheld from arms that declared they work without it."""
-    assert arm.present is not None
     sees = arm.declaration.regime != "private"
-    return [
-        arm.present(setup, message, Seen(row.context if sees else None, row.fields))
-        for message, row in zip(messages, rows, strict=True)
-    ]
+    seen = [Seen(row.context if sees else None, row.fields) for row in rows]
+    return arm.prompts(setup, messages, seen)

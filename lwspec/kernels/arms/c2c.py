@@ -89,20 +89,22 @@ def message(setup: Setup, batch: Batch) -> Message:
     return send(setup, [ids[:-1] for ids in read])
 
 
-def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
-    """The receiver's prompt, read but for its last token, with the message fused in."""
+def present_all(setup: Setup, messages: Sequence[Tensor], seen: Sequence[Seen]) -> list[Prompt]:
+    """The receiver's prompts, read but for their last tokens, with the messages fused in."""
     from lwspec.kernels.methods.cache_fusion import fuse
 
     assert setup.reader is not None
-    (ids,) = cast("Sequence[Sequence[int]]", text_prompt(setup, "receiver_prompt", seen))
+    prompts = [text_prompt(setup, "receiver_prompt", row)[0] for row in seen]
+    read = cast("Sequence[Sequence[int]]", prompts)
     fusion = cast("CacheFusion", setup.module)
-    return [fuse(fusion, setup.reader, message, ids[:-1]), ids[-1:]]
+    fused = fuse(fusion, setup.reader, messages, [ids[:-1] for ids in read])
+    return [[cached, ids[-1:]] for cached, ids in zip(fused, read, strict=True)]
 
 
 ARM = Arm(
     ArmDeclaration(
         name="c2c",
-        version=1,
+        version=2,
         regime="shared",
         settings=Settings,
         reads=("receiver_prompt", "answer", "max_prompt_tokens"),
@@ -116,5 +118,5 @@ ARM = Arm(
     ),
     build=build,
     message=message,
-    present=present,
+    present_all=present_all,
 )

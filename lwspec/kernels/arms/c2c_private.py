@@ -8,6 +8,7 @@ those of c2c.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from lwspec.engine.arm import ArmDeclaration
@@ -15,7 +16,7 @@ from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.arms.c2c import Settings, build, parameters, send, vectors
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.message import Message, Prompt
-from lwspec.kernels.prompts import prompt_ids
+from lwspec.kernels.prompts import prompt_ids, query_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,22 +30,21 @@ def message(setup: Setup, batch: Batch) -> Message:
     return send(setup, prompt_ids(setup.reader, "sender_prompt", setup, batch))
 
 
-def present(setup: Setup, message: Tensor, seen: Seen) -> Prompt:
+def present_all(setup: Setup, messages: Sequence[Tensor], seen: Sequence[Seen]) -> list[Prompt]:
     """[BOS][placeholders] with the message fused in, and the query."""
     from lwspec.kernels.methods.cache_fusion import fuse
 
     assert setup.reader is not None
-    reader = setup.reader
-    query = reader.encode(seen.fill(setup.task["query"]))[len(reader.bos) :]
-    placeholders = [reader.eos] * (message.shape[2] - len(reader.bos))
-    fusion = cast("CacheFusion", setup.module)
-    return [fuse(fusion, reader, message, [*reader.bos, *placeholders]), query]
+    reader, start = setup.reader, setup.reader.bos
+    places = [[*start, *[reader.eos] * (one.shape[2] - len(start))] for one in messages]
+    fused = fuse(cast("CacheFusion", setup.module), reader, messages, places)
+    return [[cached, query_ids(setup, row)] for cached, row in zip(fused, seen, strict=True)]
 
 
 ARM = Arm(
     ArmDeclaration(
         name="c2c_private",
-        version=1,
+        version=2,
         regime="private",
         settings=Settings,
         reads=("sender_prompt", "query", "answer", "max_prompt_tokens"),
@@ -58,5 +58,5 @@ ARM = Arm(
     ),
     build=build,
     message=message,
-    present=present,
+    present_all=present_all,
 )

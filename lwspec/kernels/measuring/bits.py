@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional
@@ -56,12 +55,12 @@ def context_bits(
 
 def _without_message(arm: Arm, setup: Setup, row: Row) -> Prompt:
     """What the receiver would be run on had nothing reached it."""
-    assert setup.reader is not None and arm.present is not None
+    assert setup.reader is not None
     seen = Seen(None, row.fields)
     if "query" in setup.task:
         return [setup.reader.encode(seen.fill(setup.task["query"]))]
-    empty: Any = ""
-    return arm.present(setup, empty, seen)
+    (prompt,) = arm.prompts(setup, [""], [seen])
+    return prompt
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ def receiver_alone(arm: Arm) -> Arm:
     if arm.declaration.vectors is None:
         return arm
     alone = receiver_direct if arm.declaration.regime == "shared" else no_message
-    return replace(arm, present=alone.present)
+    return replace(arm, present=alone.present, present_all=None)
 
 
 def _from_same_label(items: Items, source: random.Random) -> list[int]:

@@ -34,7 +34,7 @@ from lwspec.kernels.models.answering import go_on, start
 from lwspec.kernels.models.load import load_reader
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.sender import pooled_at, states_of, texts_of
-from lwspec.kernels.setup import no_messages, present_all
+from lwspec.kernels.setup import no_messages, present_rows
 
 PARTS = ("sender", "adapter", "prefill", "decode")
 Mark = Callable[[], None]
@@ -106,7 +106,7 @@ class Chain:
         mark()
         reader = self.setup.reader
         assert reader is not None
-        started = start(reader, present_all(self.arm, self.setup, messages, rows))
+        started = start(reader, present_rows(self.arm, self.setup, messages, rows))
         mark()
         tokens = self.settings["latency"]["new_tokens"]
         written = go_on(reader, started, tokens, stop_at_end=False)

@@ -29,7 +29,7 @@ from lwspec.kernels.measuring.metrics import (
     text_scores,
 )
 from lwspec.kernels.models.answering import answer
-from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_all
+from lwspec.kernels.setup import AnswerFormat, answers_of, no_messages, present_rows
 
 LOGITS_AT_ONCE = 2**29
 """Of a batch, in float32: two gigabytes of what many labels would make of a large vocabulary."""
@@ -165,7 +165,7 @@ def _ask(
     messages, sizes = send(indices)
     rows = [items.rows[index] for index in indices]
     with torch.no_grad():
-        prompts = present_all(arm, setup, messages, rows)
+        prompts = present_rows(arm, setup, messages, rows)
     told: Sequence[float | None] = [None] * len(rows)
     if bits is not None:
         at_once = max(1, LOGITS_AT_ONCE // (bits * setup.reader.embedding.num_embeddings))

@@ -1,9 +1,9 @@
 """Cache-to-Cache: a sharer's keys and values projected into a receiver's, layer by layer.
 
 Source: Fu et al. 2025 (arXiv 2510.03215), section 3.3; projector, gates and their temperature as
-C2CProjector of thu-nics/C2C at 69eb705. Shapes: B rows, T tokens, D layers of the receiver, L of
-the sharer that are sent, S the sharer's key width over all heads, H the receiver's key heads, W
-their width, R = H W, F the projector's width.
+C2CProjector of thu-nics/C2C at 69eb705. Shapes: T tokens of a row, N of all rows that are fused
+together, D layers of the receiver, L of the sharer that are sent, S the sharer's key width over all
+heads, H the receiver's key heads, W their width, R = H W, F the projector's width.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ class Projector(nn.Module):
         self.project = nn.Sequential(Block(width, dropout), nn.Linear(width, own))
         self.gate_logit = nn.Parameter(torch.zeros(()))
 
-    def forward(self, sent_TS: Tensor, own_HTW: Tensor, gate_HT1: Tensor) -> Tensor:
-        """The receiver's own [H, T, W] with the projection added, as far as the gates let it."""
-        own_TR = own_HTW.transpose(0, 1).flatten(1)
-        hidden_TF = self.common(self.enter(torch.cat([sent_TS, own_TR], 1)))
-        weight_HT1 = self.weigh(hidden_TF).sigmoid().T[..., None]
-        projected_HTW = self.project(hidden_TF).view(own_HTW.transpose(0, 1).shape).transpose(0, 1)
-        fused: Tensor = own_HTW + gate_HT1 * weight_HT1 * projected_HTW
+    def forward(self, sent_NS: Tensor, own_HNW: Tensor, gate_HN1: Tensor) -> Tensor:
+        """The receiver's own [H, N, W] with the projection added, as far as the gates let it."""
+        own_NR = own_HNW.transpose(0, 1).flatten(1)
+        hidden_NF = self.common(self.enter(torch.cat([sent_NS, own_NR], 1)))
+        weight_HN1 = self.weigh(hidden_NF).sigmoid().T[..., None]
+        projected_HNW = self.project(hidden_NF).view(own_HNW.transpose(0, 1).shape).transpose(0, 1)
+        fused: Tensor = own_HNW + gate_HN1 * weight_HN1 * projected_HNW
         return fused
 
 
 class CacheFusion(nn.Module):
     """A projector for the keys and one for the values of every layer of the receiver.
 
-    In training, what is drawn for a row depends on the seed, on the step, which is counted in a
-    buffer, and on the row's place in its batch alone, so that a fit is resumed bit by bit.
+    In training, what is drawn for some rows depends on the seed, on the step, which is counted in a
+    buffer, and on the rows before them in their batch alone, so that a fit is resumed bit by bit.
     """
 
     seed: Tensor
@@ -93,52 +93,52 @@ class CacheFusion(nn.Module):
         self.anneal_steps = anneal_steps
         self.register_buffer("seed", torch.randint(2**24, ()))
         self.register_buffer("begun", torch.zeros((), dtype=torch.long))
-        self._step = self._row = 0
+        self._step = self._rows = 0
 
     def begin_step(self) -> None:
         """Count a step of training, before its rows."""
-        self._step, self._row = int(self.begun), 0
+        self._step, self._rows = int(self.begun), 0
         self.begun += 1
 
-    def forward(self, sent_L2TS: Tensor, own_D2HTW: Tensor) -> Tensor:
-        """One row's keys and values [D, 2, H, T, W] of the receiver, with the sharer's fused in.
+    def forward(self, sent: Sequence[Tensor], own: Sequence[Tensor]) -> list[Tensor]:
+        """Rows' keys and values [D, 2, H, T, W] of the receiver, with the sharer's fused in.
 
-        Tokens are paired by position; those of the receiver beyond the sharer's stay as they are,
-        those of the sharer beyond the receiver's are left out.
+        `sent` are [L, 2, T, S] a row. Tokens are paired by position; those of the receiver beyond
+        the sharer's stay as they are, those of the sharer beyond the receiver's are left out.
         """
-        own, sent = own_D2HTW.float(), sent_L2TS.to(own_D2HTW.device).float()
-        both = min(own.shape[3], sent.shape[2])
-        taken = [sent[n, which] for n in aligned(len(own), len(sent)) for which in range(2)]
-        each = zip(self.projectors, taken, own.flatten(0, 1), strict=True)
-        with self._drawing(own.device):
-            fused = [
-                self._fused(projector, its_sent[:both], its_own[:, :both])
-                for projector, its_sent, its_own in each
-            ]
-        rest = own[:, :, :, both:]
-        return torch.cat([torch.stack(fused).view(*own.shape[:3], both, -1), rest], 3)
+        both = [min(ours.shape[3], its.shape[2]) for ours, its in zip(own, sent, strict=True)]
+        own_D2HNW = torch.cat([row[..., :n, :] for row, n in zip(own, both, strict=True)], 3)
+        sent_L2NS = torch.cat([row[..., :n, :] for row, n in zip(sent, both, strict=True)], 2)
+        own_D2HNW, sent_L2NS = own_D2HNW.float(), sent_L2NS.to(own_D2HNW.device).float()
+        layers = aligned(len(own_D2HNW), len(sent_L2NS))
+        taken = [sent_L2NS[layer, which] for layer in layers for which in range(2)]
+        each = zip(self.projectors, taken, own_D2HNW.flatten(0, 1), strict=True)
+        with self._drawing(own_D2HNW.device, len(own)):
+            fused = torch.stack([self._fused(*one) for one in each]).view(own_D2HNW.shape)
+        rows = zip(torch.split(fused, both, 3), own, both, strict=True)
+        return [torch.cat([new, old[..., n:, :].float()], 3) for new, old, n in rows]
 
-    def _fused(self, projector: nn.Module, sent_TS: Tensor, own_HTW: Tensor) -> Tensor:
+    def _fused(self, projector: nn.Module, sent_NS: Tensor, own_HNW: Tensor) -> Tensor:
         assert isinstance(projector, Projector)
         logit = projector.gate_logit
         if not self.training:
             gate = (logit > 0).float()
         else:
-            drawn_HT1 = torch.rand(own_HTW.shape[:2], device=own_HTW.device)[..., None]
-            gate = soft_gate(logit, drawn_HT1, temperature(self._step, self.anneal_steps))
-        fused: Tensor = projector(sent_TS, own_HTW, gate)
+            drawn_HN1 = torch.rand(own_HNW.shape[:2], device=own_HNW.device)[..., None]
+            gate = soft_gate(logit, drawn_HN1, temperature(self._step, self.anneal_steps))
+        fused: Tensor = projector(sent_NS, own_HNW, gate)
         return fused
 
     @contextmanager
-    def _drawing(self, device: torch.device) -> Iterator[None]:
-        """Within, in training, torch draws what belongs to this step and row."""
+    def _drawing(self, device: torch.device, rows: int) -> Iterator[None]:
+        """Within, in training, torch draws what belongs to this step and to its next rows."""
         if not self.training:
             yield
             return
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed((int(self.seed) * 1_000_003 + self._step) * 4096 + self._row)
+            torch.manual_seed((int(self.seed) * 1_000_003 + self._step) * 4096 + self._rows)
             yield
-        self._row += 1
+        self._rows += rows
 
 
 def soft_gate(logit: Tensor, drawn: Tensor, temperature: float) -> Tensor:
@@ -173,14 +173,16 @@ def shared(sender: Reader, reader: Reader, prompts: Sequence[Sequence[int]]) -> 
     return [one[-layers:].transpose(2, 3).flatten(3) for one in read]
 
 
-def fuse(fusion: CacheFusion, reader: Reader, message: Tensor, ids: Sequence[int]) -> Cached:
-    """What the receiver reads of some tokens, with a message [L, 2, T, S] fused in.
+def fuse(
+    fusion: CacheFusion, reader: Reader, messages: Sequence[Tensor], rows: Sequence[Sequence[int]]
+) -> list[Cached]:
+    """What the receiver reads of some rows' tokens, with their messages [L, 2, T, S] fused in.
 
     Gradients reach the fusion's weights, and neither model.
     """
     with torch.no_grad():
-        (own,) = keys_values(reader, [[ids]])
-    return as_cached(fusion(message, own))
+        own = keys_values(reader, [[ids] for ids in rows])
+    return [as_cached(row) for row in fusion(messages, own)]
 
 
 @torch.no_grad()

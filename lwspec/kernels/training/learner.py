@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lwspec.kernels.arm import Arm, Batch, Setup
+from lwspec.kernels.data.rows import Row
+from lwspec.kernels.message import Cached, Prompt
 from lwspec.kernels.models.captured import Captured, Kept
+from lwspec.kernels.setup import present_rows
 
 
 class Learner:
@@ -44,6 +48,7 @@ class Learner:
         self._seen: set[Any] = set()
         self._made: Tensor | None = None
         self._leaf: Tensor | None = None
+        self._read: list[tuple[Tensor, Tensor]] = []
         self._captured: Captured | None = None
 
     def messages(self, batch: Batch) -> Sequence[Any]:
@@ -52,6 +57,7 @@ class Learner:
         None where there is none; where it is made otherwise, what is trained reads it.
         """
         self._made = self._leaf = self._captured = None
+        self._read = []
         if self.arm.message is not None:
             with torch.no_grad():
                 return self.arm.message(self.setup, batch)
@@ -66,14 +72,41 @@ class Learner:
         self._leaf = self._made.detach().requires_grad_()
         return self._leaf.unbind()
 
+    def prompts(
+        self, setup: Setup, messages: Sequence[Any], rows: Sequence[Row]
+    ) -> Sequence[Prompt]:
+        """Each row's prompt; keys and values that are made for all rows together collect gradients.
+
+        So the receiver may pass over some of the rows at a time, or anew where memory ran out.
+        """
+        prompts = present_rows(self.arm, setup, messages, rows)
+        if self.arm.present_all is None:
+            return prompts
+        return [
+            [self._apart(part) if isinstance(part, Cached) else part for part in prompt]
+            for prompt in prompts
+        ]
+
+    def _apart(self, cached: Cached) -> Cached:
+        made = [tensor for pair in cached.layers.values() for tensor in pair]
+        leaves = [tensor.detach().requires_grad_() for tensor in made]
+        self._read += zip(made, leaves, strict=True)
+        pairs = zip(leaves[::2], leaves[1::2], strict=True)
+        return replace(cached, layers=dict(zip(cached.layers, pairs, strict=True)))
+
     def leaves(self) -> list[Tensor]:
-        """Where the receiver's gradients collect: the weights, and the messages made last."""
-        return [*self.parameters, *([] if self._leaf is None else [self._leaf])]
+        """Where the receiver's gradients collect: the weights, and what was made last with them."""
+        made = [] if self._leaf is None else [self._leaf]
+        return [*self.parameters, *made, *(leaf for _, leaf in self._read)]
 
     def update(self, rate: float) -> None:
         """One step of the optimiser from the gradients that have come."""
         for group in self.optimizer.param_groups:
             group["lr"].fill_(rate)
+        if self._read:
+            made, leaves = zip(*self._read, strict=True)
+            torch.autograd.backward(made, [leaf.grad for leaf in leaves])
+            self._read = []
         if self._made is None:
             self._step()
             return

@@ -25,7 +25,6 @@ from lwspec.kernels.arm import Arm, Setup
 from lwspec.kernels.attempt import Attempt, Stopped
 from lwspec.kernels.measuring.score import score
 from lwspec.kernels.message import Prompt
-from lwspec.kernels.setup import present_all
 from lwspec.kernels.training.behind import Behind, copied
 from lwspec.kernels.training.checkpoint import (
     Progress,
@@ -125,12 +124,12 @@ class Trainer:
         for task, own in chosen:
             rows = [task.train.rows[index] for index in own]
             mine = messages[len(prompts) : len(prompts) + len(rows)]
-            prompts += present_all(self.arm, task.setup, mine, rows)
+            prompts += self.learner.prompts(task.setup, mine, rows)
             said += task.answers(rows, self.settings)
             taught += task.taught(rows)
             if self.separation:  # each row also with the message of one with another target
                 others = [mine[other] for other in partners([row.target for row in rows])]
-                mismatched += present_all(self.arm, task.setup, others, rows)
+                mismatched += self.learner.prompts(task.setup, others, rows)
         assert self.setup.reader is not None
         told = yield Ask(
             self.setup.reader,
