@@ -26,7 +26,7 @@ from lwspec.kernels.going import SAID
 from lwspec.report.evidence import Evidence, attempt_lines, moved_behind
 from lwspec.report.markdown import results_md
 from lwspec.report.page.view import make_view
-from lwspec.report.tables.caption import caption
+from lwspec.report.tables.caption import notes
 
 Copy = Callable[[], Project]
 
@@ -272,12 +272,13 @@ def as_recorded(attempt: Path, **told: Any) -> None:
     write_record(attempt / "exit.json", {**ended, "files": files})
 
 
-def captions(project: Project) -> tuple[str, str, str]:
+def told(project: Project) -> tuple[str, str, str]:
     """Of the one table: in Markdown, on the page, and as LaTeX gets it."""
     content = read(project, rescan=True)
     (data,) = content.tables
     (shown,) = make_view(content).tables
-    return results_md(content), shown.caption, caption(data, content.plan, content.evidence)
+    said = notes(data, content.plan, content.evidence)
+    return results_md(content), " ".join(shown.notes), " ".join(said)
 
 
 def test_every_table_says_which_code_cannot_be_had_again(copy_of_finished: Copy) -> None:
@@ -285,13 +286,13 @@ def test_every_table_says_which_code_cannot_be_had_again(copy_of_finished: Copy)
     for path in project.runs.glob("*/attempt-1"):
         (path / "code.diff").unlink(missing_ok=True)
         as_recorded(path, git_sha="a" * 40, dirty=False)
-    for text in captions(project):
+    for text in told(project):
         assert "cannot be had again" not in text
     fit = job_of(project, "fit", "bridge colour s1") / "attempt-1"
     rows = job_of(project, "prepare", "data colour") / "attempt-1"
     as_recorded(fit, dirty=True)
     as_recorded(rows, git_sha=None, dirty=None)
-    for text in captions(project):
+    for text in told(project):
         assert (
             "From code that cannot be had again: "
             f"1 run of no commit (lwspec {lwspec.__version__}), "
@@ -300,11 +301,11 @@ def test_every_table_says_which_code_cannot_be_had_again(copy_of_finished: Copy)
     as_recorded(rows, git_sha="a" * 40, dirty=False)
     (fit / "code.diff").write_text("+KEY = [removed: MY_KEY]")
     as_recorded(fit)
-    for text in captions(project):
+    for text in told(project):
         assert "1 run with uncommitted changes that secrets were taken out of." in text
     (fit / "code.diff").write_text("the changes")
     as_recorded(fit)
-    for text in captions(project):
+    for text in told(project):
         assert "cannot be had again" not in text
 
 

@@ -19,7 +19,7 @@ from lwspec.report.numbers import Numbers
 from lwspec.report.query import Output, Results, read_results
 from lwspec.report.statistics.choose import Items
 from lwspec.report.statistics.gap import recovered_gap
-from lwspec.report.tables.caption import caption
+from lwspec.report.tables.caption import caption, notes
 from lwspec.report.tables.plain import markdown_table
 
 N = 200
@@ -129,7 +129,8 @@ def tables(project: Project, numbers: type[Numbers] = Drawn) -> Any:
         for job in plan.expansion.jobs.values()
     }
     made = make_content(plan, numbers(plan, Results(outputs), project.runs), evidence(plan))
-    return made, markdown_table(made.tables[0], caption(made.tables[0], plan, made.evidence))
+    said = notes(made.tables[0], plan, made.evidence)
+    return made, markdown_table(made.tables[0], caption(made.tables[0]), said)
 
 
 def test_a_table_shows_the_gap(project: Project) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content
-from lwspec.report.tables.caption import caption
+from lwspec.report.tables.caption import caption, notes
 from lwspec.report.tables.plain import markdown_table
 
 
@@ -20,7 +20,7 @@ def results_md(content: Content) -> str:
         f"{said['commits']}.\n"
     )
     tables = [
-        markdown_table(data, caption(data, content.plan, content.evidence))
+        markdown_table(data, caption(data), notes(data, content.plan, content.evidence))
         for data in content.tables
     ]
     return "\n".join([head, *_claims(content.claims), *tables])

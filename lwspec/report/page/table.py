@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lwspec.report.content import Content
 from lwspec.report.page.behind import Behind
 from lwspec.report.query import Results
-from lwspec.report.tables.caption import caption
+from lwspec.report.tables.caption import caption, notes
 from lwspec.report.tables.entries import OUTSIDE, Entry, TableData, Tested, seeds_behind
 from lwspec.report.tables.layout import Place
 from lwspec.report.tables.plain import TEST_COLUMNS, test_row
@@ -63,6 +63,7 @@ class ShownTable:
     rows: tuple[Row, ...]
     grouped: bool
     caption: str
+    notes: tuple[str, ...]
     tests: tuple[TestRow, ...]
 
 
@@ -76,7 +77,8 @@ def show_table(data: TableData, id: str, content: Content, behind: Behind) -> Sh
         layout.columns,
         tuple(_rows(data, results, behind)),
         bool(layout.headings),
-        caption(data, content.plan, content.evidence),
+        caption(data),
+        tuple(notes(data, content.plan, content.evidence)),
         tuple(_test(data, tested, results, behind) for tested in data.tests.values()),
     )
 

@@ -26,7 +26,7 @@ from lwspec.report.paper.template import Filled
 from lwspec.report.paper.words import words
 from lwspec.report.query import Results
 from lwspec.report.refs import pairs_of
-from lwspec.report.tables.caption import caption
+from lwspec.report.tables.caption import caption, notes
 from lwspec.report.tables.latex import latex_table
 
 
@@ -71,7 +71,7 @@ def _forbidden(content: Content, filled: Filled, never: Sequence[str]) -> list[C
             text = escape(getattr(claim, key))
             said.append(Said(f"the claim {claim.name!r}", ("claim", index, key), text))
     texts = {
-        each.layout.path: latex_table(each, caption(each, plan, content.evidence))
+        each.layout.path: latex_table(each, caption(each), notes(each, plan, content.evidence))
         for each in content.tables
     }
     texts[NUMBERS] = "\n".join(one.text for one in said if one.at[0] == "claim")

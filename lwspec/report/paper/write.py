@@ -18,7 +18,7 @@ from lwspec.report.paper.macros import macros, numbers_tex, values
 from lwspec.report.paper.template import Filled
 from lwspec.report.paper.words import words
 from lwspec.report.refs import pairs_of
-from lwspec.report.tables.caption import caption
+from lwspec.report.tables.caption import caption, notes
 from lwspec.report.tables.latex import latex_table
 from lwspec.report.tables.plain import csv_table, csv_tests
 
@@ -66,7 +66,7 @@ def _tables(content: Content) -> dict[str, str]:
     texts = {}
     for data in content.tables:
         tex, csv, tests = data.layout.table.files
-        texts[tex] = latex_table(data, caption(data, content.plan, content.evidence))
+        texts[tex] = latex_table(data, caption(data), notes(data, content.plan, content.evidence))
         texts[csv] = csv_table(data)
         if data.tests:
             texts[tests] = csv_tests(data)

@@ -1,4 +1,4 @@
-"""What a reader must know to read a table's numbers, in its caption."""
+"""What a reader must know to read a table's numbers: its caption, and the notes below it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,28 @@ INTERVAL_NOTES = {
 }
 
 
-def caption(data: TableData, plan: Plan, evidence: Evidence) -> str:
-    """The spec's caption, and what a reader must know to read the numbers, as plain text."""
+def caption(data: TableData) -> str:
+    """The spec's caption, and the units of the numbers, as plain text."""
+    return " ".join([data.layout.table.caption, *_unit_notes(data)]).strip()
+
+
+def notes(data: TableData, plan: Plan, evidence: Evidence) -> list[str]:
+    """Paragraphs below the table, as plain text: how its numbers came about, then of each control
+    what it changes, and of each arm how it departs from what was published."""
     present = list(data.entries.values())
-    notes = [*_pairs(data, plan), *_unit_notes(data), *_made_notes(data, plan)]
+    reading = " ".join(_reading_notes(data, plan, evidence))
+    apart = [
+        *_unequal_notes(data, plan),
+        *_control_notes(present),
+        *_deviation_notes(present, plan),
+    ]
+    return [reading, *apart] if reading else apart
+
+
+def _reading_notes(data: TableData, plan: Plan, evidence: Evidence) -> list[str]:
+    """What numbers, intervals, marks and words in entries mean, and on how much they rest."""
+    present = list(data.entries.values())
+    notes = [*_pairs(data, plan), *_made_notes(data, plan)]
     notes += _interval_notes(data)
     notes += _test_notes(data)
     notes += _counted("Test items", [(entry.group.task, entry.n) for entry in present])
@@ -51,10 +69,7 @@ def caption(data: TableData, plan: Plan, evidence: Evidence) -> str:
     notes += _train_on_notes(data, plan)
     notes += _epoch_notes(data, plan)
     notes += _precision_notes(present, plan)
-    notes += _control_notes(present)
     notes += _unread_notes(present, plan)
-    notes += _unequal_notes(data, plan)
-    notes += _deviation_notes(present, plan)
     passes = sorted({entry.passes for entry in present if entry.passes is not None})
     if passes:
         listed = " or ".join(map(str, passes))
@@ -78,7 +93,7 @@ def caption(data: TableData, plan: Plan, evidence: Evidence) -> str:
         )
     if len(present) < len(data.layout.rows) * len(data.layout.columns):
         notes.append(f"\u201c{OUTSIDE}\u201d: not part of the plan.")
-    return " ".join([data.layout.table.caption, *notes]).strip()
+    return notes
 
 
 def _code_notes(present: Sequence[Entry], plan: Plan, evidence: Evidence) -> list[str]:

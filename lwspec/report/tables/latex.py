@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lwspec.report.paper.latex import escape, escape_label
 from lwspec.report.tables.entries import OUTSIDE, Entry, TableData, seeds_behind
 
 
-def latex_table(data: TableData, caption: str) -> str:
-    """A booktabs tabular with its caption, numbers aligned at the point, intervals beside them."""
+def latex_table(data: TableData, caption: str, notes: Sequence[str]) -> str:
+    """A booktabs tabular under its caption, above its notes, a paragraph each.
+
+    Numbers are aligned at the point, intervals stand beside them.
+    """
     columns = data.layout.columns
     heads = [_spanned(escape(column), _width(column, data)) for column in columns]
     kinds = ["r" if _width(column, data) == 1 else r"r@{\hspace{0.3em}}l" for column in columns]
@@ -32,9 +35,22 @@ def latex_table(data: TableData, caption: str) -> str:
         r"\adjustbox{max width=\linewidth}{%",
         *tabular,
         "}",
+        *_below(notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _below(notes: Sequence[str]) -> list[str]:
+    if not notes:
+        return []
+    return [
+        r"\par\medskip",
+        r"\begin{minipage}{\linewidth}",
+        r"\footnotesize",
+        "\n\n".join(escape(note) for note in notes),
+        r"\end{minipage}",
+    ]
 
 
 def _width(column: str, data: TableData) -> int:

@@ -15,19 +15,20 @@ TEST_COLUMNS = (
 )  # fmt: skip
 
 
-def markdown_table(data: TableData, caption: str) -> str:
-    """The table under its name, its caption and its tests below."""
+def markdown_table(data: TableData, caption: str, notes: Sequence[str]) -> str:
+    """The table under its name and its caption, its notes and its tests below."""
     corner = "task" if data.layout.table.rows == "tasks" else "arm"
     heads = [corner, *data.layout.columns, "seeds"]
     lines = [
         f"## {data.layout.table.name}",
         "",
+        *([caption, ""] if caption else []),
         _line(heads),
         _line(["---", *("---:" for _ in heads[1:])]),
         *_rows(data),
-        "",
-        caption,
     ]
+    if notes:
+        lines += ["", *(f"- {note}" for note in notes)]
     if data.tests:
         lines += ["", _line(TEST_COLUMNS), _line(["---"] * 3 + ["---:"] * 3 + ["---"] * 6)]
         lines += [_line(cells) for cells in test_rows(data)]
