@@ -20,7 +20,7 @@ from lwspec.kernels.data.rows import Row
 from lwspec.kernels.measuring.bits import context_bits
 from lwspec.kernels.message import Prompt
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.setup import present_all
+from lwspec.kernels.setup import present_rows
 
 TASK = {"query": "Colour:", "receiver_prompt": "Text: {context}\nColour:", "max_prompt_tokens": 40}
 ROWS = [
@@ -40,7 +40,7 @@ def setup(reader: Reader, *reads: str) -> Setup:
 
 
 def bits(arm: str, given: Setup, messages: list[Any], most: int = 4) -> list[float | None]:
-    prompts = present_all(all_arms()[arm], given, messages, ROWS)
+    prompts = present_rows(all_arms()[arm], given, messages, ROWS)
     return context_bits(all_arms()[arm], given, prompts, ROWS, most, 2)
 
 
@@ -61,7 +61,7 @@ def test_bits_are_those_of_the_contexts_tokens_one_by_one(reader: Reader) -> Non
     messages = [torch.randn(3, reader.width) for _ in ROWS]
     given = setup(reader, "query")
     found = bits("bridge", given, messages)
-    prompts = present_all(all_arms()["bridge"], given, messages, ROWS)
+    prompts = present_rows(all_arms()["bridge"], given, messages, ROWS)
     query = [reader.encode("Colour:")]
     for row, prompt, told in zip(ROWS, prompts, found, strict=True):
         tokens = reader.encode(row.context)[1:][:4]

@@ -30,7 +30,7 @@ from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.hidden import last_states
 from lwspec.kernels.models.reader import Reader
 from lwspec.kernels.prompts import query_ids
-from lwspec.kernels.setup import answers_of, present_all
+from lwspec.kernels.setup import answers_of, present_rows
 from lwspec.kernels.training.learner import Learner
 from lwspec.kernels.training.loss import Counts, answer_loss
 from lwspec.kernels.training.receiver_pass import Ask
@@ -143,7 +143,7 @@ def test_500x_answers_as_a_model_that_goes_on_from_the_memory(world: Path) -> No
     arm, setup = built(world, "xcompressor", tokens=3, rank=2)
     disturb(setup)
     label = setup.reader.answer_ids("Colour:", " green stone")
-    prompts = present_all(arm, setup, list(arm.messages(setup, BATCH)), ROWS)
+    prompts = present_rows(arm, setup, list(arm.messages(setup, BATCH)), ROWS)
     found = answer(setup.reader, prompts, [label]).label_logprobs[:, 0]
     for row, text in enumerate(BATCH.contexts):
         reader, whole = setup.sender, DynamicCache()
@@ -197,11 +197,11 @@ def test_prompts_hold_what_each_arm_lets_the_query_see(name: str, world: Path) -
     messages: Sequence[Any] = [None] * len(ROWS)
     if arm.sends:
         messages = list(arm.messages(setup, BATCH))
-    prompts = present_all(arm, setup, messages, ROWS)
+    prompts = present_rows(arm, setup, messages, ROWS)
     (scores,) = answer(setup.reader, prompts, [[5]]).label_logprobs.T
     alike = torch.allclose(scores, scores[:1].expand_as(scores), atol=1e-6)
     assert alike is (name == "gist_negative")
-    alone = present_all(arm, setup, messages[2:], ROWS[2:])
+    alone = present_rows(arm, setup, messages[2:], ROWS[2:])
     torch.testing.assert_close(answer(setup.reader, alone, [[5]]).label_logprobs[0], scores[2:])
 
 
@@ -209,7 +209,7 @@ def step(arm: Arm, setup: Setup, learner: Learner) -> float:
     """One update as the trainer makes it; the answers' cross-entropy before it."""
     answers = answers_of(setup)
     said = [[*answers.ids(row.target), setup.reader.eos] for row in ROWS]
-    prompts = present_all(arm, setup, learner.messages(BATCH), ROWS)
+    prompts = present_rows(arm, setup, learner.messages(BATCH), ROWS)
     counts = Counts(sum(map(len, said)), len(said))
     asked = Ask(setup.reader, prompts, said, counts, TRAIN, None, learner.leaves(), 2)
     (told,), _ = ask([asked], False)
@@ -307,7 +307,7 @@ def test_a_message_takes_the_bytes_that_are_declared(
     messages = list(arm.messages(setup, BATCH))
     received, sizes = wire.send(messages, precision)
     assert set(sizes) == {serialised_bytes(vectors, width, precision)}
-    present_all(arm, setup, received, ROWS)
+    present_rows(arm, setup, received, ROWS)
 
 
 def test_slots_for_a_receiver_of_another_width_need_a_linear_map(world: Path) -> None:
@@ -363,4 +363,4 @@ def test_texts_are_cut_as_their_own_task_says(name: str, world: Path) -> None:
         (alone,) = arm.messages(own, Batch(BATCH.contexts[n : n + 1], fields=[{}]))
         torch.testing.assert_close(together[n], alone, atol=1e-4, rtol=1e-4)
         assert setup.module.texts == texts[n : n + 1]
-        present_all(arm, own, [together[n]], ROWS[n : n + 1])
+        present_rows(arm, own, [together[n]], ROWS[n : n + 1])

@@ -214,7 +214,7 @@ def test_rows_keep_what_the_query_names_and_are_cut(asking: Project) -> None:
 def test_a_private_receiver_gets_each_row_its_own_question_and_no_passage(asking: Project) -> None:
     from lwspec.kernels.arms import all_arms
     from lwspec.kernels.data.rows import Row
-    from lwspec.kernels.setup import present_all
+    from lwspec.kernels.setup import present_rows
 
     class Noting:
         bos: list[int] = []
@@ -238,7 +238,7 @@ def test_a_private_receiver_gets_each_row_its_own_question_and_no_passage(asking
         }
         parsed = arm.declaration.settings.model_validate(settings.get(name, {}))
         setup = Setup(parsed, task, reader, 4)
-        present_all(arm, setup, ["kept", "kept"], rows)
+        present_rows(arm, setup, ["kept", "kept"], rows)
     assert not any("SECRET" in text for text in reader.texts)
     assert [text for text in reader.texts if text.startswith("Q: ")][:2] == [
         "Q: why 0\nA:",

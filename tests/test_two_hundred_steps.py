@@ -23,7 +23,7 @@ from lwspec.kernels.data.stored import States, StoredBlock, write_states
 from lwspec.kernels.models.answering import answer as ask_labels
 from lwspec.kernels.models.hidden import hidden_states
 from lwspec.kernels.models.reader import Reader
-from lwspec.kernels.setup import answers_of, present_all
+from lwspec.kernels.setup import answers_of, present_rows
 from lwspec.kernels.training.receiver_pass import answer
 from lwspec.kernels.training.tasks import TrainingTask
 from lwspec.kernels.training.trainer import Trainer, epoch_order
@@ -131,7 +131,7 @@ def predict(trainer: Trainer) -> list[int]:
     setup, items = trainer.setup, trainer.tasks[0].train
     assert setup.reader is not None
     messages = ARM.messages(setup, items.batch(range(ROWS)))
-    prompts = present_all(ARM, setup, messages, items.rows)
+    prompts = present_rows(ARM, setup, messages, items.rows)
     said = ask_labels(setup.reader, prompts, answers_of(setup).label_ids())
     return said.label_logprobs.argmax(1).tolist()
 

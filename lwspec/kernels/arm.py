@@ -86,7 +86,8 @@ class Arm:
     present: Callable[[Setup, Any, Seen], Prompt] | None = None
     """One row's message, and what the regime lets it see of the row, to what the reader runs on."""
     present_all: Callable[[Setup, Any, Sequence[Seen]], Sequence[Prompt]] | None = None
-    """In place of `present`, all rows of a batch at once, for an arm that runs models to do it."""
+    """In place of `present`, for an arm that runs models to do it: rows of one task together. What
+    it makes with its weights is kept until the receiver has passed over all of them."""
     loss: Callable[[Setup, Message], Tensor] | None = None
     """A term beside the answer's cross-entropy."""
     solve: Callable[[Setup, Batch, Sequence[int], int], Solved] | None = None
@@ -111,16 +112,24 @@ class Arm:
         else:
             assert self.message is not None
             made = list(self.message(setup, batch))
-        if len(made) != len(batch.contexts):
-            raise ModelError(
-                f"{self.declaration.name} made {len(made)} messages of {len(batch.contexts)} texts",
-                remedy="return one for each text of the batch, in their order",
-            )
+        self._check_one_each("messages", len(made), len(batch.contexts))
         return made
 
     def prompts(self, setup: Setup, messages: Sequence[Any], seen: Sequence[Seen]) -> list[Prompt]:
-        """What the reader runs on for each row's message and what is seen of the row."""
-        if self.present_all is not None:
-            return list(self.present_all(setup, messages, seen))
-        assert self.present is not None
-        return [self.present(setup, *row) for row in zip(messages, seen, strict=True)]
+        """What the reader runs on for each row's message and what is seen of the row.
+
+        Raises ModelError for fewer or more.
+        """
+        if self.present_all is None:
+            assert self.present is not None
+            return [self.present(setup, *row) for row in zip(messages, seen, strict=True)]
+        made = list(self.present_all(setup, messages, seen))
+        self._check_one_each("prompts", len(made), len(seen))
+        return made
+
+    def _check_one_each(self, what: str, made: int, rows: int) -> None:
+        if made != rows:
+            raise ModelError(
+                f"{self.declaration.name} made {made} {what} of {rows} texts",
+                remedy="return one for each text of the batch, in their order",
+            )

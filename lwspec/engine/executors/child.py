@@ -2,7 +2,7 @@
 
 Importing the kernels' libraries takes seconds, and a plan has hundreds of packs: packs that hold no
 GPU are forked from one process that has imported them. CUDA does not survive a fork, so packs that
-hold GPUs start an interpreter of their own.
+hold GPUs start an interpreter of their own; so do all where that process cannot be waited for.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def start_child(
 
 
 def _server_runs() -> bool:
-    """Start the process to fork from if need be; false where this process cannot have one.
+    """Start the process to fork from if need be; false where it is no child of this process.
 
-    multiprocessing waits for the server as for a child, which it is not where this process was
-    itself forked from one that had started it.
+    multiprocessing waits for it as for one, which fails where this process was itself forked from
+    the one that had started it.
     """
     forkserver.set_forkserver_preload([IMPORTED_ONCE])
     try:

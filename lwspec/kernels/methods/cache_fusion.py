@@ -67,8 +67,9 @@ class Projector(nn.Module):
 class CacheFusion(nn.Module):
     """A projector for the keys and one for the values of every layer of the receiver.
 
-    In training, what is drawn for some rows depends on the seed, on the step, which is counted in a
-    buffer, and on the rows before them in their batch alone, so that a fit is resumed bit by bit.
+    In training, what is drawn for rows that are fused together depends on the seed, on the step,
+    which is counted in a buffer, on the rows before them in their batch and on their own lengths,
+    so that a fit is resumed bit by bit.
     """
 
     seed: Tensor
@@ -178,7 +179,7 @@ def fuse(
 ) -> list[Cached]:
     """What the receiver reads of some rows' tokens, with their messages [L, 2, T, S] fused in.
 
-    Gradients reach the fusion's weights, and neither model.
+    All rows are in memory together. Gradients reach the fusion's weights, and neither model.
     """
     with torch.no_grad():
         own = keys_values(reader, [[ids] for ids in rows])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lwspec.kernels.arm import Arm, Batch, Setup
 from lwspec.kernels.data.rows import Row
-from lwspec.kernels.message import Cached, Prompt
+from lwspec.kernels.message import Cached, Graft, Prompt
 from lwspec.kernels.models.captured import Captured, Kept
 from lwspec.kernels.setup import present_rows
 
@@ -48,7 +48,7 @@ class Learner:
         self._seen: set[Any] = set()
         self._made: Tensor | None = None
         self._leaf: Tensor | None = None
-        self._read: list[tuple[Tensor, Tensor]] = []
+        self._presented: list[tuple[Tensor, Tensor]] = []
         self._captured: Captured | None = None
 
     def messages(self, batch: Batch) -> Sequence[Any]:
@@ -57,7 +57,7 @@ class Learner:
         None where there is none; where it is made otherwise, what is trained reads it.
         """
         self._made = self._leaf = self._captured = None
-        self._read = []
+        self._presented = []
         if self.arm.message is not None:
             with torch.no_grad():
                 return self.arm.message(self.setup, batch)
@@ -75,38 +75,41 @@ class Learner:
     def prompts(
         self, setup: Setup, messages: Sequence[Any], rows: Sequence[Row]
     ) -> Sequence[Prompt]:
-        """Each row's prompt; keys and values that are made for all rows together collect gradients.
+        """Each row's prompt; what is made of it for all rows together collects its gradient.
 
-        So the receiver may pass over some of the rows at a time, or anew where memory ran out.
+        So the receiver may pass over some of the rows at a time, or anew where its memory ran out.
         """
         prompts = present_rows(self.arm, setup, messages, rows)
         if self.arm.present_all is None:
             return prompts
-        return [
-            [self._apart(part) if isinstance(part, Cached) else part for part in prompt]
-            for prompt in prompts
-        ]
+        return [[self._apart(part) for part in prompt] for prompt in prompts]
 
-    def _apart(self, cached: Cached) -> Cached:
-        made = [tensor for pair in cached.layers.values() for tensor in pair]
-        leaves = [tensor.detach().requires_grad_() for tensor in made]
-        self._read += zip(made, leaves, strict=True)
-        pairs = zip(leaves[::2], leaves[1::2], strict=True)
-        return replace(cached, layers=dict(zip(cached.layers, pairs, strict=True)))
+    def _apart(self, part: Any) -> Any:
+        if isinstance(part, Cached):
+            pairs = part.layers.items()
+            held = {at: (self._collecting(k), self._collecting(v)) for at, (k, v) in pairs}
+            return replace(part, layers=held)
+        if isinstance(part, Graft):
+            return replace(part, states=self._collecting(part.states))
+        return self._collecting(part) if isinstance(part, Tensor) else part
+
+    def _collecting(self, made: Tensor) -> Tensor:
+        if not made.requires_grad:
+            return made
+        leaf = made.detach().requires_grad_()
+        self._presented.append((made, leaf))
+        return leaf
 
     def leaves(self) -> list[Tensor]:
         """Where the receiver's gradients collect: the weights, and what was made last with them."""
         made = [] if self._leaf is None else [self._leaf]
-        return [*self.parameters, *made, *(leaf for _, leaf in self._read)]
+        return [*self.parameters, *made, *(leaf for _, leaf in self._presented)]
 
     def update(self, rate: float) -> None:
         """One step of the optimiser from the gradients that have come."""
         for group in self.optimizer.param_groups:
             group["lr"].fill_(rate)
-        if self._read:
-            made, leaves = zip(*self._read, strict=True)
-            torch.autograd.backward(made, [leaf.grad for leaf in leaves])
-            self._read = []
+        self._send_back()
         if self._made is None:
             self._step()
             return
@@ -117,6 +120,16 @@ class Learner:
             else:
                 self._captured.backward(self._leaf.grad)
         self._made = self._leaf = self._captured = None
+
+    def _send_back(self) -> None:
+        """From what was presented to the weights, and to the messages that it was made of."""
+        reached = [(made, leaf) for made, leaf in self._presented if leaf.grad is not None]
+        if reached:
+            made, leaves = zip(*reached, strict=True)
+            torch.autograd.backward(made, [leaf.grad for leaf in leaves])
+        for _, leaf in reached:  # prompts outlive this step
+            leaf.grad = None
+        self._presented = []
 
     def _recorded(self, inputs: Sequence[Tensor]) -> Captured | None:
         """The pass of these shapes: recorded when they come again, after a step without."""

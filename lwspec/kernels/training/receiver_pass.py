@@ -33,7 +33,8 @@ class Ask:
     teacher: Sequence[Prompt] | None
     """Prompts with the text itself, where the receiver that reads it is distilled."""
     leaves: Sequence[Tensor]
-    """Where gradients collect: the messages, and weights that are used in the pass itself."""
+    """Where gradients collect: the messages, or what was presented of them, and weights that are
+    used in the pass itself."""
     rows_at_once: int
     mismatched: Sequence[Prompt] | None = None
     """Prompts with other rows' messages, where answers under them shall differ."""
