@@ -23,6 +23,8 @@ _PATHS = {
 }  # fmt: skip
 """Audit events that change files, and which of their arguments are the paths."""
 
+_ABSENT = ("squeue", "sacct", "git")
+"""Programs that are only asked, and that a machine may lack."""
 _NEVER = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -61,8 +63,8 @@ class Guard:
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._watching:
             return
-        if event == "subprocess.Popen" and arguments[0] in ("squeue", "sacct"):
-            raise FileNotFoundError(f"no {arguments[0]}: here is no SLURM")
+        if event == "subprocess.Popen" and arguments[0] in _ABSENT:
+            raise FileNotFoundError(f"no {arguments[0]} on this machine")
         if event in _NEVER:
             raise Refused(f"{event} {arguments[:2]!r}")
         if event == "open" and _writes(*arguments[1:]):

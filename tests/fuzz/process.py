@@ -64,7 +64,7 @@ class Counter:
             self._fail(error, choices)
         self.told["cases"] += 1
         self.told["slowest_s"] = max(self.told["slowest_s"], time.process_time() - began)
-        late = time.monotonic() - self._since > self.seconds
+        late = time.process_time() - self._cpu > self.seconds
         if self.told["cases"] >= self.count or late:
             self.end()
 
