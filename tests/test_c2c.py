@@ -23,9 +23,7 @@ from lwspec.kernels.data.rows import Row, read_rows
 from lwspec.kernels.data.seen import Seen
 from lwspec.kernels.measuring import wire
 from lwspec.kernels.message import Cached
-from lwspec.kernels.methods.cache_fusion import (
-    CacheFusion,
-)
+from lwspec.kernels.methods.cache_fusion import CacheFusion
 from lwspec.kernels.models.answer_logits import answer_logits
 from lwspec.kernels.models.answering import answer
 from lwspec.kernels.models.keys_values import keys_values

@@ -26,7 +26,7 @@ from lwspec.kernels.going import SAID
 from lwspec.report.evidence import Evidence, attempt_lines, moved_behind
 from lwspec.report.markdown import results_md
 from lwspec.report.page.view import make_view
-from lwspec.report.tables.caption import notes
+from lwspec.report.tables.notes import notes
 
 Copy = Callable[[], Project]
 

@@ -19,7 +19,8 @@ from lwspec.report.numbers import Numbers
 from lwspec.report.query import Output, Results, read_results
 from lwspec.report.statistics.choose import Items
 from lwspec.report.statistics.gap import recovered_gap
-from lwspec.report.tables.caption import caption, notes
+from lwspec.report.tables.caption import caption
+from lwspec.report.tables.notes import notes
 from lwspec.report.tables.plain import markdown_table
 
 N = 200

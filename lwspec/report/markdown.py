@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lwspec.report.claims import Judged
 from lwspec.report.content import Content
-from lwspec.report.tables.caption import caption, notes
+from lwspec.report.tables.caption import caption
+from lwspec.report.tables.notes import notes
 from lwspec.report.tables.plain import markdown_table
 
 

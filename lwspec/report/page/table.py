@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from lwspec.report.content import Content
 from lwspec.report.page.behind import Behind
 from lwspec.report.query import Results
-from lwspec.report.tables.caption import caption, notes
+from lwspec.report.tables.caption import caption
 from lwspec.report.tables.entries import OUTSIDE, Entry, TableData, Tested, seeds_behind
 from lwspec.report.tables.layout import Place
+from lwspec.report.tables.notes import notes
 from lwspec.report.tables.plain import TEST_COLUMNS, test_row
 
 DIFFERENCE = TEST_COLUMNS.index("difference")

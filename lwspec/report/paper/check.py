@@ -26,8 +26,9 @@ from lwspec.report.paper.template import Filled
 from lwspec.report.paper.words import words
 from lwspec.report.query import Results
 from lwspec.report.refs import pairs_of
-from lwspec.report.tables.caption import caption, notes
+from lwspec.report.tables.caption import caption
 from lwspec.report.tables.latex import latex_table
+from lwspec.report.tables.notes import notes
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from lwspec.report.paper.macros import macros, numbers_tex, values
 from lwspec.report.paper.template import Filled
 from lwspec.report.paper.words import words
 from lwspec.report.refs import pairs_of
-from lwspec.report.tables.caption import caption, notes
+from lwspec.report.tables.caption import caption
 from lwspec.report.tables.latex import latex_table
+from lwspec.report.tables.notes import notes
 from lwspec.report.tables.plain import csv_table, csv_tests
 
 

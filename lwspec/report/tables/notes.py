@@ -1,4 +1,4 @@
-"""What a reader must know to read a table's numbers: its caption, and the notes below it."""
+"""What a reader must know to read a table's numbers, below it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,10 @@ INTERVAL_NOTES = {
 }
 
 
-def caption(data: TableData) -> str:
-    """The spec's caption, and the units of the numbers, as plain text."""
-    return " ".join([data.layout.table.caption, *_unit_notes(data)]).strip()
-
-
 def notes(data: TableData, plan: Plan, evidence: Evidence) -> list[str]:
-    """Paragraphs below the table, as plain text: how its numbers came about, then of each control
-    what it changes, and of each arm how it departs from what was published."""
+    """Paragraphs of plain text: how the numbers came about; then what stands on unequal terms, what
+    each control changes, and how each arm departs from what was published.
+    """
     present = list(data.entries.values())
     reading = " ".join(_reading_notes(data, plan, evidence))
     apart = [
@@ -176,22 +172,6 @@ def _train_on_notes(data: TableData, plan: Plan) -> list[str]:
         for e in plan.loaded.spec.experiment
         if e.train_on is not None and e.name in shown
     ]
-
-
-def _unit_notes(data: TableData) -> list[str]:
-    """The unit, and the one metric where neither the spec's caption nor a column names it."""
-    by_unit: dict[str, list[str]] = {}
-    for metric in data.layout.table.metric:
-        by_unit.setdefault(METRICS[metric].unit, []).append(METRICS[metric].heading)
-    if len(by_unit) == 1:
-        ((unit, headings),) = by_unit.items()
-        said = f"{data.layout.table.caption} {unit}".lower()
-        if not unit:
-            return []
-        if len(headings) > 1 or headings[0].lower() in said:
-            return [f"In {unit}."]
-        return [f"{headings[0][0].upper()}{headings[0][1:]}, in {unit}."]
-    return [f"{', '.join(headings)}: in {unit}." for unit, headings in by_unit.items() if unit]
 
 
 def _made_notes(data: TableData, plan: Plan) -> list[str]:
