@@ -57,6 +57,7 @@ TRAIN = {
     "distillation_temperature": 2.0,
 }
 CONTEXTS = ["red blue", "green stone river", "dark", "warm cloud slow quick"]
+ROWS = [Row(place, context, "", 0) for place, context in enumerate(CONTEXTS)]
 ARMS = ["c2c", "c2c_private"]
 
 
@@ -193,11 +194,10 @@ def test_keys_are_fused_layer_by_layer_as_explicit_loops_do(pair: tuple[Reader, 
 
 def learn(learner: Learner, setup: Setup, steps: int) -> list[float]:
     """So many steps on one batch; the loss of each."""
-    rows = [Row(place, context, "", 0) for place, context in enumerate(CONTEXTS)]
     losses = []
     for _ in range(steps):
         messages = learner.messages(Batch(CONTEXTS))
-        prompts = learner.prompts(setup, messages, rows)
+        prompts = learner.prompts(setup, messages, ROWS)
         said = [[5 + n, 9] for n in range(len(prompts))]
         ask = Ask(setup.reader, prompts, said, Counts(8, 4), TRAIN, None, learner.leaves(), 3)
         losses += [float(loss) for loss in gradients([ask])]
@@ -238,7 +238,6 @@ def test_gradients_are_those_of_one_pass_however_the_receiver_comes_by_them(
 ) -> None:
     """Two tasks, a row at a time, and memory that runs out when a part has been sent already."""
     arm = all_arms()[name]
-    rows = [Row(place, context, "", 0) for place, context in enumerate(CONTEXTS)]
     plain, setup = setup_of(arm, pair), setup_of(arm, pair)
     sent = arm.messages(plain, Batch(CONTEXTS))
 
@@ -254,7 +253,7 @@ def test_gradients_are_those_of_one_pass_however_the_receiver_comes_by_them(
 
     def learnt(order: Sequence[int]) -> list[Any]:
         mine = [messages[place] for place in order]
-        halves = ((mine[:2], rows[:2]), (mine[2:], rows[2:]))
+        halves = ((mine[:2], ROWS[:2]), (mine[2:], ROWS[2:]))
         return [prompt for half in halves for prompt in learner.prompts(setup, *half)]
 
     ask = half_by_half(setup, learnt, [], 1)

@@ -41,6 +41,15 @@ def test_the_paper_is_compiled_and_holds_the_recorded_numbers(reported: Project)
     assert "2 of 2" in text
 
 
+def test_notes_that_could_outgrow_a_page_stand_behind_the_float(reported: Project) -> None:
+    """A float does not break over pages: what is too long in it would be cut off."""
+    table = (reported.folder / "paper/tables/main.tex").read_text()
+    inside, behind = table.split(r"\end{table}")
+    assert "Test items: colour 30." in inside
+    assert "departs from its source" not in inside
+    assert r"Notes to Table~\ref{tab:main}. bridge departs from its source: " in behind
+
+
 def test_the_same_records_give_the_same_bytes(reported: Project) -> None:
     reported.run("report", "small.toml", "--paper", "again")
     one, two = reported.folder / "paper", reported.folder / "again"

@@ -9,9 +9,10 @@ from lwspec.report.tables.entries import OUTSIDE, Entry, TableData, seeds_behind
 
 
 def latex_table(data: TableData, caption: str, notes: Sequence[str]) -> str:
-    """A booktabs tabular under its caption, above its notes, a paragraph each.
+    """A booktabs tabular under its caption, above the first of its notes; the others follow it.
 
-    Numbers are aligned at the point, intervals stand beside them.
+    Numbers are aligned at the point, intervals stand beside them. A float does not break over
+    pages, so that what could make it longer than one stands behind it.
     """
     columns = data.layout.columns
     heads = [_spanned(escape(column), _width(column, data)) for column in columns]
@@ -26,17 +27,19 @@ def latex_table(data: TableData, caption: str, notes: Sequence[str]) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
+    label = f"tab:{escape_label(data.layout.table.name)}"
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:{escape_label(data.layout.table.name)}}}",
+        rf"\label{{{label}}}",
         r"\small",
         r"\adjustbox{max width=\linewidth}{%",
         *tabular,
         "}",
-        *_below(notes),
+        *_below(notes[:1]),
         r"\end{table}",
+        *_behind(notes[1:], label),
     ]
     return "\n".join(lines) + "\n"
 
@@ -48,9 +51,16 @@ def _below(notes: Sequence[str]) -> list[str]:
         r"\par\medskip",
         r"\begin{minipage}{\linewidth}",
         r"\footnotesize",
-        "\n\n".join(escape(note) for note in notes),
+        *map(escape, notes),
         r"\end{minipage}",
     ]
+
+
+def _behind(notes: Sequence[str], label: str) -> list[str]:
+    if not notes:
+        return []
+    begin, end = r"\par\begingroup\footnotesize\parindent=0pt", r"\par\endgroup"
+    return [begin, rf"Notes to Table~\ref{{{label}}}. " + "\n\n".join(map(escape, notes)), end]
 
 
 def _width(column: str, data: TableData) -> int:
