@@ -13,7 +13,15 @@ from conftest import Project
 from pyarrow import parquet
 
 from lwspec.engine.job import Job
-from lwspec.engine.plan.cost import ASSUMED, Facts, Machine, Work, training_work, work_of
+from lwspec.engine.plan.cost import (
+    ASSUMED,
+    RECORDED,
+    Facts,
+    Machine,
+    Work,
+    training_work,
+    work_of,
+)
 from lwspec.engine.plan.price import price
 from lwspec.engine.plan.records import read_records
 from lwspec.engine.runs.runfolder import Runs
@@ -70,12 +78,12 @@ def test_fits_together_share_what_the_receiver_hands_over_and_not_what_it_comput
     assert shared.blocks < alone.blocks
 
 
-def test_recorded_passes_launch_no_blocks() -> None:
-    assert step_of(fit(gpus=1, compiled=True)).blocks == 0
-    assert step_of(fit(gpus=1)).blocks > 0
+def test_recorded_passes_cost_a_part_of_their_blocks() -> None:
+    recorded, launched = step_of(fit(gpus=1, compiled=True)), step_of(fit(gpus=1))
+    assert recorded.blocks == pytest.approx(RECORDED * launched.blocks)
 
 
-def test_tokens_that_recorded_steps_write_launch_no_blocks() -> None:
+def test_tokens_that_recorded_steps_write_cost_a_part_of_their_blocks() -> None:
     """Two tokens of an answer behind the prompt, in one batch."""
     shape = Shape(64, 4, 1e6)
     facts = Facts({"s": shape, "r": shape}, {"data": 16}, {}, {}, "cpu", {})
@@ -86,7 +94,23 @@ def test_tokens_that_recorded_steps_write_launch_no_blocks() -> None:
         blocks[compiled] = work_of(
             job, {"bridge": all_arms()["bridge"].declaration}, facts, ["result"]
         ).blocks
-    assert blocks == {False: 4 * 3, True: 4}
+    assert blocks == {False: 4 * (1 + 2), True: 4 * (1 + 2 * RECORDED)}
+
+
+def test_what_is_timed_is_priced_as_it_is_written() -> None:
+    """Texts are read to the sender's layer and by the receiver, and nine tokens written behind."""
+    shape = Shape(64, 4, 1e6)
+    facts = Facts({"s": shape, "r": shape}, {}, {}, {}, "cpu", {})
+    settings = {
+        "latency": {"batch_size": 8, "new_tokens": 9, "repeats": 4, "warmup": 1},
+        "needs": [{"step": "states", "settings": {"layer": 2}}],
+    }
+    blocks = {}
+    for compiled in (False, True):
+        job = replace(fit(gpus=1, compiled=compiled), kind="latency", settings=settings)
+        arms = {"bridge": all_arms()["bridge"].declaration}
+        blocks[compiled] = work_of(job, arms, facts, ["result"]).blocks
+    assert blocks == {False: 10 * (2 + 4 + 4 * 9), True: 10 * (2 + 4 + 4 * 9 * RECORDED)}
 
 
 def test_a_reader_that_is_trained_is_launched_block_by_block_also_where_compiled() -> None:

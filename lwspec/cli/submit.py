@@ -15,7 +15,7 @@ from lwspec.cli.session import Project, Session
 from lwspec.cli.summary import summary
 from lwspec.engine.executors.local import LocalExecutor, Slots, Tick
 from lwspec.engine.executors.submit import LOCAL, write_jobs
-from lwspec.engine.plan.pack import in_order, packs
+from lwspec.engine.plan.pack import in_order, longest_first, packs
 from lwspec.engine.runs.lock import STARTING, only_one
 from lwspec.engine.runs.runfolder import Runs
 from lwspec.engine.store.ingest import ingest
@@ -97,7 +97,8 @@ def _run(
     project: Project, session: Session, wanted: set[str], observing: Observing, *, any_code: bool
 ) -> int:
     plan = session.plan
-    todo = packs(in_order(plan.expansion.jobs, wanted), plan.loaded.spec.resources.side_by_side)
+    made = packs(in_order(plan.expansion.jobs, wanted), plan.loaded.spec.resources.side_by_side)
+    todo = longest_first(made, {job: plan.prices[job].p50_hours for job in wanted})
     retries = plan.loaded.spec.retries
     slots = Slots.of_this_machine()
     executor = LocalExecutor(session.runs, todo, slots, plan.left_hours, retries, fork=True)

@@ -28,7 +28,8 @@ class Work:
     moved_bytes: float = 0.0
     """Weights, gradients and optimiser states, as often as memory must hand them over."""
     blocks: float = 0.0
-    """Blocks of models that the host launches: one forward, two back."""
+    """Blocks of models that the host launches: one forward, two back; of one that is replayed from
+    a recording, RECORDED."""
     disk_bytes: float = 0.0
     starts: float = 0.0
     """Of a process with its libraries and models: a part of one where jobs share it."""
@@ -77,7 +78,11 @@ ASSUMED = {
 """By the unit of the budget, until `lwspec bench` has measured one: large products and copies of
 the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
 
-VERSION = 5
+RECORDED = 0.08
+"""Of a launched block: what a recorded one takes beside its products and bytes. On an H200 a seed's
+training step and a written token then cost what they took within a tenth (docs/performance.md)."""
+
+VERSION = 6
 """Raised when what is counted or assumed changes: seconds modelled before say nothing of those
 after."""
 
@@ -181,7 +186,7 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
     passed = Work(
         frozen_flop=4 * reader.parameters * batch * tokens * read_as,
         moved_bytes=2 * 2 * reader.parameters / share,
-        blocks=3 * reader.layers / share if launched else 0.0,
+        blocks=launched * 3 * reader.layers / share,
     )
     if job.settings.get("teacher"):
         passed += Work(frozen_flop=2 * reader.parameters * batch * TEXT_TOKENS)
@@ -190,7 +195,7 @@ def _step(job: Job, arm: ArmDeclaration, facts: Facts, share: int) -> Work:
     own = Work(
         trained_flop=6 * weights * batch * (max(1, arm.message_tokens(parsed)) + read),
         moved_bytes=11 * 4 * weights,
-        blocks=6.0 if launched else 0.0,
+        blocks=launched * 6.0,
     )
     read_here = _reading_along(job, arm, facts, batch, 1, learns=True)
     return passed + own + read_here
@@ -218,13 +223,13 @@ def _scoring(job: Job, arm: ArmDeclaration, facts: Facts, rows: int) -> Work:
     tokens = _read_tokens(job, arm, facts)
     written = task.get("max_new_tokens", ANSWER_TOKENS if job.kind == "evaluate" else 0)
     batches = ceil(rows / _at_once(job, arm, facts, ANSWERED_CHARS))
-    passes = batches * (1 + written)
+    read, launched = batches, _launched(job, arm)
     if bits := job.settings.get("bits", 0):  # the context behind the prompt, twice
-        tokens, passes = tokens + 2 * (tokens + bits), passes + 2 * batches
+        tokens, read = tokens + 2 * (tokens + bits), read + 2 * batches
     return _reading_along(job, arm, facts, rows, batches, learns=False) + Work(
         frozen_flop=2 * reader.parameters * rows * (tokens + written),
-        moved_bytes=2 * reader.parameters * passes,
-        blocks=reader.layers * (passes if _launched(job, arm) else batches),
+        moved_bytes=2 * reader.parameters * (read + batches * written),
+        blocks=reader.layers * (read + launched * batches * written),
     )
 
 
@@ -256,13 +261,14 @@ def _reading_along(
     return made + passed(_reader(job, arm, facts), tokens) if again else made
 
 
-def _launched(job: Job, arm: ArmDeclaration) -> bool:
-    """Whether all passes are launched block by block, those of training and of written tokens too.
+def _launched(job: Job, arm: ArmDeclaration | None = None) -> float:
+    """What a block costs in passes of training and of written tokens, of one that is launched.
 
     They are recorded where the models are compiled for a GPU, and none holds weights of the arm's
-    or is given keys, values or states.
+    or is given keys, values or states. No arm: a frozen model by itself.
     """
-    return not (job.compiled and job.gpus) or bool(arm.own) or arm.vectors is not None
+    plain = arm is None or not (arm.own or arm.vectors is not None)
+    return RECORDED if job.compiled and job.gpus and plain else 1.0
 
 
 def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
@@ -274,12 +280,11 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
     depth = settings.get("layer", sender.layers) / sender.layers
     most = ANSWERED_CHARS if written else READ_CHARS
     batches = ceil(rows / min(ROWS_AT_ONCE, max(1, most // int(tokens * CHARS_PER_TOKEN))))
-    passes = batches * (depth + written)
     stored = {"states": 2 * tokens, "pooled": 4 * (sender.layers + 1)}.get(job.step, 0.0)
     return Work(
         frozen_flop=2 * sender.parameters * rows * (tokens * depth + written),
-        moved_bytes=2 * sender.parameters * passes,
-        blocks=sender.layers * passes,
+        moved_bytes=2 * sender.parameters * batches * (depth + written),
+        blocks=sender.layers * batches * (depth + _launched(job) * written),
         disk_bytes=rows * sender.width * stored,
     )
 
@@ -287,23 +292,24 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
 def _timing(job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts) -> Work:
     """Every batch twice, with and without its parts: what the sender makes, and the answer."""
     latency, arm = job.settings["latency"], arms[job.step]
-    passes = Work()
+    passes, rows = Work(), latency["batch_size"]
     for need in job.settings["needs"]:
         sender, asked = _sender_shape(job, facts), need["settings"]
         depth = asked.get("layer", sender.layers) / sender.layers
-        passes += _passes(sender, latency["batch_size"], depth, asked.get("max_new_tokens", 0))
+        written = asked.get("max_new_tokens", 0)
+        passes += _passes(sender, rows, depth, written, _launched(job))
     if arm.models:
         reader = _reader(job, arm, facts)
-        passes += _passes(reader, latency["batch_size"], 1.0, latency["new_tokens"])
+        passes += _passes(reader, rows, 1.0, latency["new_tokens"], _launched(job, arm))
     return passes.times(2 * (latency["repeats"] + latency["warmup"]))
 
 
-def _passes(shape: Shape, rows: int, depth: float, written: int) -> Work:
-    """Texts read up to a depth, and tokens written behind them, launched block by block."""
+def _passes(shape: Shape, rows: int, depth: float, written: int, launched: float) -> Work:
+    """Texts read up to a depth, and tokens written behind them."""
     return Work(
         frozen_flop=2 * shape.parameters * rows * (TEXT_TOKENS * depth + written),
         moved_bytes=2 * shape.parameters * (depth + written),
-        blocks=shape.layers * (depth + written),
+        blocks=shape.layers * (depth + launched * written),
     )
 
 

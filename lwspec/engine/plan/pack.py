@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from lwspec.engine.job import Job, canonical
 
@@ -40,8 +41,9 @@ def packs(jobs: Sequence[Job], side_by_side: int) -> list[Pack]:
     """Group jobs, which come inputs first.
 
     Fits that differ in seed alone are trained `side_by_side`, at most so many. An evaluation joins
-    the fit that it measures; evaluations without a fit are joined by data and models, and so are
-    the sender's passes over one task. What is timed runs alone.
+    the fit that it measures; evaluations without a fit are joined by models, on CPUs by data too,
+    which more processes then share; and so are the sender's passes over one task. What is timed
+    runs alone.
     """
     groups: dict[str, list[Job]] = {}
     home = _homes(jobs, side_by_side)
@@ -69,8 +71,11 @@ def _group(job: Job, home: Mapping[str, str]) -> str:
     fit = job.inputs.get("fit", job.id)
     if fit in home:
         return home[fit]
-    if job.kind == "evaluate" and fit is None and "text" not in job.inputs:
-        return canonical(["evaluate", job.inputs["data"], job.settings["models"]])
+    if job.kind == "evaluate" and not {"fit", "text"} & set(job.inputs):
+        apart = (
+            "" if job.gpus else job.inputs["data"]
+        )  # large models load for longer than they read
+        return canonical(["evaluate", apart, job.settings["models"], job.compiled])
     if job.step in ("states", "pooled", "text"):
         return canonical(["sender", job.inputs["data"], job.settings["model"]])
     return job.id
@@ -92,6 +97,25 @@ def start_shares(packed: Sequence[Pack]) -> dict[str, float]:
             joins = fits and job.kind != "fit"
             shares[job.id] = JOINS_FIT if joins else 1 / (fits or len(pack.jobs))
     return shares
+
+
+def longest_first(packed: Sequence[Pack], hours: Mapping[str, float]) -> list[Pack]:
+    """Packs, that one first whose own hours and longest chain of packs behind it are the most.
+
+    So whoever takes the first that can start seldom waits for a single one at the end: list
+    scheduling by the critical path.
+    """
+    home = {job.id: pack.id for pack in packed for job in pack.jobs}
+    sources = {
+        pack.id: {home[job] for job, _ in pack.waits_for() if job in home} for pack in packed
+    }
+    chain = {pack.id: sum(hours[job.id] for job in pack.jobs) for pack in packed}
+    behind = dict.fromkeys(chain, 0.0)
+    for pack in reversed(tuple(TopologicalSorter(sources).static_order())):
+        chain[pack] += behind[pack]
+        for source in sources[pack]:
+            behind[source] = max(behind[source], chain[pack])
+    return sorted(packed, key=lambda pack: -chain[pack.id])
 
 
 def in_order(jobs: Mapping[str, Job], wanted: set[str]) -> list[Job]:

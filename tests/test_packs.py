@@ -1,0 +1,61 @@
+"""Which jobs share a process, and which process begins first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lwspec.engine.job import Job
+from lwspec.engine.plan.pack import Pack, longest_first, packs
+
+
+def job(name: str, kind: Any = "evaluate", *, gpus: int = 0, **inputs: str) -> Job:
+    settings = {"models": {"receiver": {"path": "m"}}}
+    reads = {role: ("result",) for role in inputs}
+    return Job(name, kind, "truncated", settings, inputs, (), name, reads, gpus=gpus)
+
+
+def together(*jobs: Job, side_by_side: int = 1) -> list[list[str]]:
+    return [[job.id for job in pack.jobs] for pack in packs(jobs, side_by_side)]
+
+
+def test_evaluations_without_a_fit_share_a_process_by_data_and_models() -> None:
+    jobs = [job("a", data="news"), job("b", data="news"), job("c", data="trec")]
+    assert together(*jobs) == [["a", "b"], ["c"]]
+
+
+def test_on_gpus_they_share_it_over_all_data_since_large_models_take_long_to_load() -> None:
+    jobs = [job("a", gpus=1, data="news"), job("b", gpus=1, data="trec")]
+    assert together(*jobs) == [["a", "b"]]
+
+
+def test_an_evaluation_joins_its_fit_and_one_of_a_text_waits_for_it_apart() -> None:
+    jobs = [
+        job("fit", "fit", data="news"),
+        job("of fit", data="news", fit="fit"),
+        job("of text", data="news", text="texts"),
+        job("timed", "latency", data="news"),
+        job("neither", data="news"),
+    ]
+    assert together(*jobs) == [["fit", "of fit"], ["of text"], ["timed"], ["neither"]]
+
+
+def pack(name: str, **inputs: str) -> Pack:
+    return Pack(name, (job(name, **inputs),))
+
+
+def test_what_the_longest_chain_of_work_waits_for_is_begun_first() -> None:
+    packed = [
+        pack("short"),
+        pack("middle"),
+        pack("first"),
+        pack("second", fit="first"),
+        pack("third", fit="second", data="recorded long ago"),
+    ]
+    hours = {"short": 1.0, "middle": 4.0, "first": 0.5, "second": 1.0, "third": 3.0}
+    begun = [each.id for each in longest_first(packed, hours)]
+    assert begun == ["first", "middle", "second", "third", "short"]
+
+
+def test_packs_as_long_stay_in_the_order_of_the_spec() -> None:
+    packed = [pack("b"), pack("a"), pack("c")]
+    assert longest_first(packed, {"a": 0.0, "b": 0.0, "c": 0.0}) == packed
