@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
+from commands import Commands
 
 pytest_plugins = ["slurm.fixtures"]
 
@@ -198,6 +200,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@cache
+def commands() -> Commands:
+    """Where the tests of this process run commands."""
+    return Commands(ENVIRONMENT)
+
+
 class Project:
     """A folder with a spec in it, and the command line run there as a user would."""
 
@@ -243,16 +251,8 @@ class Project:
     def run(
         self, *arguments: str, status: int | None = 0, timeout: float = 240
     ) -> subprocess.CompletedProcess[str]:
-        """Run `lwspec ...` and check its exit status."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            env=ENVIRONMENT,
-        )
+        """Run `lwspec ...` in a process of its own and check its exit status."""
+        done = commands().run(arguments, self.folder, ENVIRONMENT, timeout)
         assert status is None or done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done
