@@ -8,24 +8,20 @@ from lwspec.engine.job import Job
 from lwspec.engine.plan.pack import Pack, longest_first, packs
 
 
-def job(name: str, kind: Any = "evaluate", *, gpus: int = 0, **inputs: str) -> Job:
+def job(name: str, kind: Any = "evaluate", **inputs: str) -> Job:
     settings = {"models": {"receiver": {"path": "m"}}}
     reads = {role: ("result",) for role in inputs}
-    return Job(name, kind, "truncated", settings, inputs, (), name, reads, gpus=gpus)
+    return Job(name, kind, "truncated", settings, inputs, (), name, reads)
 
 
 def together(*jobs: Job, side_by_side: int = 1) -> list[list[str]]:
     return [[job.id for job in pack.jobs] for pack in packs(jobs, side_by_side)]
 
 
-def test_evaluations_without_a_fit_share_a_process_by_data_and_models() -> None:
+def test_evaluations_without_a_fit_share_a_process_where_they_wait_for_the_same() -> None:
     jobs = [job("a", data="news"), job("b", data="news"), job("c", data="trec")]
-    assert together(*jobs) == [["a", "b"], ["c"]]
-
-
-def test_on_gpus_they_share_it_over_all_data_since_large_models_take_long_to_load() -> None:
-    jobs = [job("a", gpus=1, data="news"), job("b", gpus=1, data="trec")]
-    assert together(*jobs) == [["a", "b"]]
+    jobs += [job("d", data="news", states="states")]
+    assert together(*jobs) == [["a", "b"], ["c"], ["d"]]
 
 
 def test_an_evaluation_joins_its_fit_and_one_of_a_text_waits_for_it_apart() -> None:
