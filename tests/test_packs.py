@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
+from conftest import Project
+
+from lwspec.cli import main
 from lwspec.engine.job import Job
 from lwspec.engine.plan.pack import Pack, longest_first, packs
+from lwspec.errors import UsageError
 
 
 def job(name: str, kind: Any = "evaluate", **inputs: str) -> Job:
@@ -18,10 +24,8 @@ def together(*jobs: Job, side_by_side: int = 1) -> list[list[str]]:
     return [[job.id for job in pack.jobs] for pack in packs(jobs, side_by_side)]
 
 
-def test_evaluations_without_a_fit_share_a_process_where_they_wait_for_the_same() -> None:
-    jobs = [job("a", data="news"), job("b", data="news"), job("c", data="trec")]
-    jobs += [job("d", data="news", states="states")]
-    assert together(*jobs) == [["a", "b"], ["c"], ["d"]]
+def test_an_evaluation_without_a_fit_bears_the_start_of_its_own_process() -> None:
+    assert together(job("a", data="news"), job("b", data="news")) == [["a"], ["b"]]
 
 
 def test_an_evaluation_joins_its_fit_and_one_of_a_text_waits_for_it_apart() -> None:
@@ -55,3 +59,25 @@ def test_what_the_longest_chain_of_work_waits_for_is_begun_first() -> None:
 def test_packs_as_long_stay_in_the_order_of_the_spec() -> None:
     packed = [pack("b"), pack("a"), pack("c")]
     assert longest_first(packed, {"a": 0.0, "b": 0.0, "c": 0.0}) == packed
+
+
+def test_submit_begins_what_takes_longest_wherever_it_stands_in_the_spec(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = '[[experiment]]\nname = "direct"\narms = ["no_message"]\n\n'
+    project.keep("main", "direct")
+    project.change('[[experiment]]\nname = "main"', f'{direct}[[experiment]]\nname = "main"')
+    project.change(
+        'name = "direct"\narms = ["sender_direct"', 'name = "more"\narms = ["sender_direct"'
+    )
+    begun: list[str] = []
+
+    def note(runs: Any, todo: Sequence[Pack], *rest: Any, **more: Any) -> None:
+        begun.extend(pack.jobs[0].label for pack in todo)
+        raise UsageError("noted", remedy="none")
+
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr("lwspec.cli.submit.LocalExecutor", note)
+    assert main(["plan", "small.toml"]) == 0
+    assert main(["submit"]) == UsageError.exit_status
+    assert begun.index("bridge colour s2") < begun.index("no_message colour")

@@ -261,14 +261,14 @@ def _reading_along(
     return made + passed(_reader(job, arm, facts), tokens) if again else made
 
 
-def _launched(job: Job, arm: ArmDeclaration | None = None) -> float:
+def _launched(job: Job, arm: ArmDeclaration) -> float:
     """What a block costs in passes of training and of written tokens, of one that is launched.
 
     They are recorded where the models are compiled for a GPU, and none holds weights of the arm's
-    or is given keys, values or states. No arm: a frozen model by itself.
+    or is given keys, values or states.
     """
-    plain = arm is None or not (arm.own or arm.vectors is not None)
-    return RECORDED if job.compiled and job.gpus and plain else 1.0
+    recorded = job.compiled and job.gpus and not arm.own and arm.vectors is None
+    return RECORDED if recorded else 1.0
 
 
 def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
@@ -284,7 +284,7 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
     return Work(
         frozen_flop=2 * sender.parameters * rows * (tokens * depth + written),
         moved_bytes=2 * sender.parameters * batches * (depth + written),
-        blocks=sender.layers * batches * (depth + _launched(job) * written),
+        blocks=sender.layers * batches * (depth + written),
         disk_bytes=rows * sender.width * stored,
     )
 
@@ -297,19 +297,19 @@ def _timing(job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts) -> Work:
         sender, asked = _sender_shape(job, facts), need["settings"]
         depth = asked.get("layer", sender.layers) / sender.layers
         written = asked.get("max_new_tokens", 0)
-        passes += _passes(sender, rows, depth, written, _launched(job))
+        passes += _passes(sender, rows, depth, written)
     if arm.models:
         reader = _reader(job, arm, facts)
-        passes += _passes(reader, rows, 1.0, latency["new_tokens"], _launched(job, arm))
+        passes += _passes(reader, rows, 1.0, latency["new_tokens"])
     return passes.times(2 * (latency["repeats"] + latency["warmup"]))
 
 
-def _passes(shape: Shape, rows: int, depth: float, written: int, launched: float) -> Work:
-    """Texts read up to a depth, and tokens written behind them."""
+def _passes(shape: Shape, rows: int, depth: float, written: int) -> Work:
+    """Texts read up to a depth, and tokens written behind them, launched block by block."""
     return Work(
         frozen_flop=2 * shape.parameters * rows * (TEXT_TOKENS * depth + written),
         moved_bytes=2 * shape.parameters * (depth + written),
-        blocks=shape.layers * (depth + launched * written),
+        blocks=shape.layers * (depth + written),
     )
 
 

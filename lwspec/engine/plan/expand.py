@@ -157,8 +157,6 @@ class _Builder:
             "gpus": self.spec.resources.gpus,
             "unit": self.spec.budget.gpu,
         }
-        if self.spec.resources.compile:  # another time, unlike other numbers
-            settings["compile"] = True
         if block.arm.soft:
             settings["precision"] = block.experiment.evaluate.precision
         reads, fit = dict(READS), None

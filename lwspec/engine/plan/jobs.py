@@ -70,7 +70,7 @@ class Jobs:
             gpus,
             self._spec.resources.threads,
             kind == "fit" and block.arm.epochs and not block.arm.own,
-            self._spec.resources.compile and kind != "prepare",
+            self._spec.resources.compile and kind in ("fit", "evaluate"),
             None if states_gb is None else int(states_gb * 1e9),
             1 if self._spec.budget.gpu == "cpu" else gpus,
         )

@@ -41,9 +41,9 @@ def packs(jobs: Sequence[Job], side_by_side: int) -> list[Pack]:
     """Group jobs, which come inputs first.
 
     Fits that differ in seed alone are trained `side_by_side`, at most so many. An evaluation joins
-    the fit that it measures; evaluations without a fit are joined by models and by what they wait
-    for, so that an input that fails takes no others with it, and so are the sender's passes over
-    one task. What is timed runs alone.
+    the fit that it measures; one without a fit has a process of its own, whose start it bears in
+    what it costs as every other does. The sender's passes over one task are joined. What is timed
+    runs alone.
     """
     groups: dict[str, list[Job]] = {}
     home = _homes(jobs, side_by_side)
@@ -71,8 +71,6 @@ def _group(job: Job, home: Mapping[str, str]) -> str:
     fit = job.inputs.get("fit", job.id)
     if fit in home:
         return home[fit]
-    if job.kind == "evaluate" and "fit" not in job.inputs:
-        return canonical(["evaluate", job.inputs, job.settings["models"]])
     if job.step in ("states", "pooled", "text"):
         return canonical(["sender", job.inputs["data"], job.settings["model"]])
     return job.id

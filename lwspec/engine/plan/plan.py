@@ -16,7 +16,7 @@ from lwspec.engine.plan.cost import ASSUMED, Facts, Machine, copied_bytes, work_
 from lwspec.engine.plan.expand import Expansion
 from lwspec.engine.plan.locate import Located
 from lwspec.engine.plan.machines import Benched
-from lwspec.engine.plan.pack import Pack, in_order, packs, start_shares
+from lwspec.engine.plan.pack import Pack, in_order, longest_first, packs, start_shares
 from lwspec.engine.plan.price import OUTGROWN, Price, above, price
 from lwspec.engine.plan.records import Records
 from lwspec.engine.runs.life import Held
@@ -67,6 +67,7 @@ class Plan:
     prices: Mapping[str, Price]
     rows: tuple[Row, ...]
     packs: tuple[Pack, ...]
+    """In the order in which they are begun here, where they can."""
     spent_hours: float
     host_gb: float
     """Host memory that one process needs at most."""
@@ -197,15 +198,17 @@ def make_plan(
 
     rows = _rows(loaded, expansion, records.taken, price_of)
     to_run = tuple(job for job in owed if job in expansion.to_run)
+    prices = {job: price_of(job, owed[job]) for job in to_run}
+    made = packs(in_order(jobs, set(to_run)), loaded.spec.resources.side_by_side)
     return Plan(
         loaded,
         expansion,
         found,
         owed,
         {job: modelled_s(job, owed[job], assumed) for job in to_run},
-        {job: price_of(job, owed[job]) for job in to_run},
+        prices,
         tuple(rows),
-        tuple(packs(in_order(jobs, set(to_run)), loaded.spec.resources.side_by_side)),
+        tuple(longest_first(made, {job: price.p50_hours for job, price in prices.items()})),
         records.spent_s.get(loaded.spec.name, 0.0) / 3600,
         host_gb(
             [
