@@ -1,8 +1,8 @@
 """Commands of lwspec, each in a process of its own that is forked from one which has imported them.
 
 Run as a program, this module is that process: it is sent requests, and answers each with the id of
-the command's process and then its exit status. A command takes from two
-to ten times as long in an interpreter of its own, which is what tests of the start itself use.
+the command's process and then its exit status. Tests of the start itself use an interpreter of
+their own.
 """
 
 from __future__ import annotations

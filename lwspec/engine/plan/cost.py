@@ -79,8 +79,9 @@ ASSUMED = {
 the cards (docs/performance.md; for the A100 its data sheet), one thread of a server's CPU."""
 
 RECORDED = 0.08
-"""Of a launched block: what a recorded one takes beside its products and bytes. On an H200 a seed's
-training step and a written token then cost what they took within a tenth (docs/performance.md)."""
+"""Of a launched block: what a recorded one takes beside its products and bytes. On an H200 a
+seed's training step by itself and a written token then cost what they took within a tenth
+(docs/performance.md)."""
 
 VERSION = 6
 """Raised when what is counted or assumed changes: seconds modelled before say nothing of those
@@ -262,7 +263,7 @@ def _reading_along(
 
 
 def _launched(job: Job, arm: ArmDeclaration) -> float:
-    """What a block costs in passes of training and of written tokens, of one that is launched.
+    """What part of a launched block one costs in passes of training and of written tokens.
 
     They are recorded where the models are compiled for a GPU, and none holds weights of the arm's
     or is given keys, values or states.
@@ -280,11 +281,12 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
     depth = settings.get("layer", sender.layers) / sender.layers
     most = ANSWERED_CHARS if written else READ_CHARS
     batches = ceil(rows / min(ROWS_AT_ONCE, max(1, most // int(tokens * CHARS_PER_TOKEN))))
+    passes = batches * (depth + written)
     stored = {"states": 2 * tokens, "pooled": 4 * (sender.layers + 1)}.get(job.step, 0.0)
     return Work(
         frozen_flop=2 * sender.parameters * rows * (tokens * depth + written),
-        moved_bytes=2 * sender.parameters * batches * (depth + written),
-        blocks=sender.layers * batches * (depth + written),
+        moved_bytes=2 * sender.parameters * passes,
+        blocks=sender.layers * passes,
         disk_bytes=rows * sender.width * stored,
     )
 
@@ -292,15 +294,14 @@ def _sender(job: Job, facts: Facts, outputs: Sequence[str]) -> Work:
 def _timing(job: Job, arms: Mapping[str, ArmDeclaration], facts: Facts) -> Work:
     """Every batch twice, with and without its parts: what the sender makes, and the answer."""
     latency, arm = job.settings["latency"], arms[job.step]
-    passes, rows = Work(), latency["batch_size"]
+    passes = Work()
     for need in job.settings["needs"]:
         sender, asked = _sender_shape(job, facts), need["settings"]
         depth = asked.get("layer", sender.layers) / sender.layers
-        written = asked.get("max_new_tokens", 0)
-        passes += _passes(sender, rows, depth, written)
+        passes += _passes(sender, latency["batch_size"], depth, asked.get("max_new_tokens", 0))
     if arm.models:
         reader = _reader(job, arm, facts)
-        passes += _passes(reader, rows, 1.0, latency["new_tokens"])
+        passes += _passes(reader, latency["batch_size"], 1.0, latency["new_tokens"])
     return passes.times(2 * (latency["repeats"] + latency["warmup"]))
 
 
